@@ -1,0 +1,46 @@
+package contracts
+
+import "time"
+
+// Limits that both ends of a wire know. What an operator may change is in the configuration of the edge.
+const (
+	// MaxIDLength bounds client ids and group names, in bytes.
+	MaxIDLength = 128
+	// MaxNodeIDLength bounds node ids and cluster names, in bytes.
+	MaxNodeIDLength = 32
+	// SessionIDLength is the length of a session id, in hexadecimal digits.
+	SessionIDLength = 32
+	// MaxTokenLength bounds a login token, in bytes; a longer one is refused before it is looked at.
+	MaxTokenLength = 8 << 10
+	// MaxRequestID is the largest `id` of a request: 2^53-1, what every JSON library can hold.
+	MaxRequestID = 1<<53 - 1
+	// MaxDepth bounds how deeply `data` may nest. It is what keeps a recursive reader on the other side alive.
+	MaxDepth = 128
+	// DefaultMaxFrame bounds a frame from a client, in bytes.
+	DefaultMaxFrame = 64 << 10
+	// MaxMaxFrame is the largest bound that may be configured: a frame must fit into a bundle, and a bundle into the
+	// 1 MiB that NATS carries by default.
+	MaxMaxFrame = 512 << 10
+	// MaxBundle bounds what one node message carries, in bytes.
+	MaxBundle = 1<<20 - 4096
+	// Shards is the number of subjects on which a node is reached. Each is worked off by a goroutine of its own; an
+	// address always has the same, which keeps the order per recipient.
+	Shards = 4
+)
+
+// Times of the client protocol and of the lease.
+const (
+	// DefaultHeartbeat is how often an edge pings a client.
+	DefaultHeartbeat = 25 * time.Second
+	// LeaseTTL is how long a node counts as alive after it last renewed its lease.
+	LeaseTTL = 5 * time.Second
+	// LeaseRenewal is how often a node renews its lease: three tries fit into a TTL.
+	LeaseRenewal = 1500 * time.Millisecond
+)
+
+// Subprotocol is the WebSocket subprotocol of version 1: JSON text frames.
+const Subprotocol = "beeline.v1.json"
+
+// TokenSubprotocolPrefix starts the subprotocol entry in which a browser, which cannot set headers, hands over its token.
+// The server never answers with that entry.
+const TokenSubprotocolPrefix = "beeline.token."

@@ -1,0 +1,242 @@
+package contracts
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+)
+
+// Op is what a client asks for.
+type Op uint8
+
+// The operations.
+const (
+	OpNone Op = iota // not decoded
+	OpAuth
+	OpSend
+	OpPing
+)
+
+// Request is one decoded object of a client's frame. Byte slices in it are views of the frame.
+type Request struct {
+	ID    uint64 // chosen by the client; the answer carries it
+	HasID bool
+	Op    Op
+	Auth  Auth // of an OpAuth
+	Send  Send // of an OpSend
+}
+
+// Auth is how a client says who it is: by a token or, where the edge allows that (dev), by name.
+type Auth struct {
+	Token  string
+	Client ClientID
+	Device string // optional: names the client's device, with the alphabet of a client id
+}
+
+// Send is a message to one client.
+type Send struct {
+	To   ClientID
+	Data []byte // one JSON value, as the client wrote it
+}
+
+// maxMembers is more than any object of the protocol has.
+const maxMembers = 8
+
+// DecodeRequest reads one line of a client's frame. The error is nil or what the client should be told; the request
+// then still carries the id, where that could be read. It never panics, allocates little, and keeps views of line.
+func DecodeRequest(line []byte) (Request, *Error) {
+	var (
+		req     Request
+		members [maxMembers]member
+	)
+	n, end := scanObject(line, 0, members[:])
+	if end < 0 || skipSpace(line, end) != len(line) {
+		return req, newError(CodeBadRequest, "not a JSON object on a line of its own")
+	}
+	if n > maxMembers {
+		return req, newError(CodeBadRequest, "too many members: an object has an id and one operation")
+	}
+	var op *member
+	for i := range members[:n] {
+		m := &members[i]
+		switch {
+		case string(m.name) == "id" && !req.HasID:
+			id, err := strconv.ParseUint(string(m.value), 10, 64)
+			if err != nil || id > MaxRequestID {
+				return req, newError(CodeBadRequest, "id must be an integer from 0 to 2^53-1")
+			}
+			req.ID, req.HasID = id, true
+		case op == nil:
+			op = m
+		}
+	}
+	return req, decodeOp(&req, op, n)
+}
+
+func decodeOp(req *Request, op *member, n int) *Error {
+	want := 1
+	if req.HasID {
+		want = 2
+	}
+	switch {
+	case op == nil:
+		return newError(CodeBadRequest, "no operation: one of auth, send, ping")
+	case n != want:
+		return newError(CodeBadRequest, "more than one operation: each object has one, and one id")
+	}
+	switch string(op.name) {
+	case "auth":
+		req.Op = OpAuth
+		return req.Auth.decode(op.value)
+	case "send":
+		req.Op = OpSend
+		if !req.HasID {
+			return newError(CodeBadRequest, "send needs an id")
+		}
+		return req.Send.decode(op.value)
+	case "ping":
+		req.Op = OpPing
+		return decodeFields("ping", op.value, nil)
+	}
+	return newError(CodeBadRequest, "unknown operation: one of auth, send, ping")
+}
+
+// field is one allowed member of an operation, and where its raw value goes.
+type field struct {
+	name string
+	raw  *[]byte
+}
+
+// decodeFields reads the object of an operation, and refuses what is not in fields or comes twice: a client that
+// misspells a field, or tries to set one that is not its to set, should hear of it.
+func decodeFields(op string, b []byte, fields []field) *Error {
+	var members [maxMembers]member
+	n, end := scanObject(b, 0, members[:])
+	if end < 0 || n > maxMembers {
+		return newError(CodeBadRequest, op+" must be an object with its own fields only")
+	}
+next:
+	for i := range members[:n] {
+		for _, f := range fields {
+			if string(members[i].name) != f.name {
+				continue
+			}
+			if *f.raw != nil {
+				return newError(CodeBadRequest, op+" has "+f.name+" twice")
+			}
+			*f.raw = members[i].value
+			continue next
+		}
+		if string(members[i].name) == "from" {
+			return newError(CodeBadRequest, op+" may not have from: the server sets it")
+		}
+		return newError(CodeBadRequest, op+" has an unknown field")
+	}
+	return nil
+}
+
+func (s *Send) decode(b []byte) *Error {
+	var to []byte
+	if err := decodeFields("send", b, []field{{"to", &to}, {"data", &s.Data}}); err != nil {
+		return err
+	}
+	switch {
+	case to == nil:
+		return newError(CodeBadRequest, "send needs to")
+	case s.Data == nil:
+		return newError(CodeBadRequest, "send needs data")
+	case bytes.IndexByte(s.Data, '\n') >= 0:
+		return newError(CodeBadRequest, "data has a line break: an object stands on one line")
+	}
+	id, err := decodeClientID(to)
+	if err != nil {
+		return newError(CodeBadRequest, "to: "+err.Error())
+	}
+	s.To = id
+	return nil
+}
+
+func (a *Auth) decode(b []byte) *Error {
+	var token, client, device []byte
+	if err := decodeFields("auth", b, []field{{"token", &token}, {"client", &client}, {"device", &device}}); err != nil {
+		return err
+	}
+	if token == nil && client == nil {
+		return newError(CodeBadRequest, "auth needs token")
+	}
+	if len(token) > MaxTokenLength {
+		return newError(CodeTooLarge, "token is too long")
+	}
+	if token != nil && json.Unmarshal(token, &a.Token) != nil || token != nil && token[0] != '"' {
+		return newError(CodeBadRequest, "token must be a string")
+	}
+	if client != nil {
+		id, err := decodeClientID(client)
+		if err != nil {
+			return newError(CodeBadRequest, "client: "+err.Error())
+		}
+		a.Client = id
+	}
+	if device != nil {
+		id, err := decodeClientID(device)
+		if err != nil {
+			return newError(CodeBadRequest, "device: "+err.Error())
+		}
+		a.Device = string(id)
+	}
+	return nil
+}
+
+var errNotString = errors.New("must be a string")
+
+// decodeClientID reads a JSON string that holds an id. The usual string has no escapes and costs one allocation.
+func decodeClientID(raw []byte) (ClientID, error) {
+	if raw[0] != '"' {
+		return "", errNotString
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return ParseClientID(raw[1 : len(raw)-1])
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return "", errNotString
+	}
+	return ParseClientID(s)
+}
+
+// AppendAuth appends an auth object and a line break to dst.
+func AppendAuth(dst []byte, a Auth) []byte {
+	var v struct {
+		Auth struct {
+			Token  string   `json:"token,omitempty"`
+			Client ClientID `json:"client,omitempty"`
+			Device string   `json:"device,omitempty"`
+		} `json:"auth"`
+	}
+	v.Auth.Token, v.Auth.Client, v.Auth.Device = a.Token, a.Client, a.Device
+	return appendJSON(dst, v)
+}
+
+// AppendSend appends a send object and a line break to dst. data must be one JSON value on one line; see [ValidData].
+func AppendSend(dst []byte, id uint64, to ClientID, data []byte) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendUint(dst, id, 10)
+	dst = append(dst, `,"send":{"to":"`...)
+	dst = append(dst, to...)
+	dst = append(dst, `","data":`...)
+	dst = append(dst, data...)
+	return append(dst, "}}\n"...)
+}
+
+// AppendPing appends a ping object and a line break to dst.
+func AppendPing(dst []byte) []byte { return append(dst, "{\"ping\":{}}\n"...) }
+
+// appendJSON appends v and a line break. v is a type of this package, which always encodes.
+func appendJSON(dst []byte, v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("contracts: " + err.Error())
+	}
+	return append(append(dst, b...), '\n')
+}

@@ -1,0 +1,82 @@
+package edge
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Sessions says how many sessions a client may have at a time.
+type Sessions string
+
+// The session policies.
+const (
+	SessionsMany   Sessions = "many"   // any number; each gets every message
+	SessionsSingle Sessions = "single" // one: a newer session ends the older, with contracts.CloseReplaced
+)
+
+// Config holds the limits, times and policies of an edge. Start from [DefaultConfig].
+type Config struct {
+	Origins  []string // allowed Origin headers, exact (`https://app.example.org`); `*` allows all. A client without one is no browser
+	Sessions Sessions
+
+	MaxFrame     int // largest frame from a client, in bytes
+	MaxSessions  int // connections that the node takes at a time; more get 503
+	MaxAnonymous int // of these, how many may not have logged in yet
+	QueueBytes   int // what may wait for one session to read it, in bytes; over it the session ends with contracts.CloseSlow
+	WaitingBytes int // what may wait for lookups on the whole node, in bytes; over it a send is unavailable
+	InFlight     int // unanswered messages of one session; over it a send is rate_limited
+
+	AuthTimeout time.Duration // from the connection to a valid auth
+	Heartbeat   time.Duration // between pings to a client; one that is silent for two of them is cut off
+	AckTimeout  time.Duration // for another node's answer; after it the outcome is unknown
+	WriteTime   time.Duration // for one write to a client; after it the connection is cut
+
+	MessageRate  float64 // requests per second and session; 0: no limit
+	MessageBurst int
+	ByteRate     float64 // bytes per second and session; 0: no limit
+	ByteBurst    int
+	RateStrikes  int // requests refused in a row, after which the session ends with contracts.CloseRate
+}
+
+// DefaultConfig returns the settings of a production edge.
+func DefaultConfig() Config {
+	return Config{
+		Sessions:     SessionsMany,
+		MaxFrame:     contracts.DefaultMaxFrame,
+		MaxSessions:  100_000,
+		MaxAnonymous: 1_000,
+		QueueBytes:   1 << 20,
+		WaitingBytes: 64 << 20,
+		InFlight:     1024,
+		AuthTimeout:  5 * time.Second,
+		Heartbeat:    contracts.DefaultHeartbeat,
+		AckTimeout:   250 * time.Millisecond,
+		WriteTime:    10 * time.Second,
+		MessageRate:  200,
+		MessageBurst: 1000,
+		ByteRate:     1 << 20,
+		ByteBurst:    4 << 20,
+		RateStrikes:  1000,
+	}
+}
+
+// Validate tells in one sentence what is wrong.
+func (c *Config) Validate() error {
+	switch {
+	case c.Sessions != SessionsMany && c.Sessions != SessionsSingle:
+		return fmt.Errorf("sessions must be %s or %s", SessionsMany, SessionsSingle)
+	case c.MaxFrame < 1024 || c.MaxFrame > contracts.MaxMaxFrame:
+		return fmt.Errorf("max-frame must be from 1024 to %d bytes", contracts.MaxMaxFrame)
+	case c.QueueBytes < c.MaxFrame:
+		return fmt.Errorf("queue-bytes must be at least max-frame (%d)", c.MaxFrame)
+	case c.MaxSessions < 1 || c.MaxAnonymous < 1 || c.WaitingBytes < c.MaxFrame || c.InFlight < 1 || c.RateStrikes < 1:
+		return fmt.Errorf("max-sessions, max-anonymous, in-flight and rate-strikes must be positive, waiting-bytes at least max-frame")
+	case c.AuthTimeout <= 0 || c.Heartbeat < time.Second || c.AckTimeout <= 0 || c.WriteTime <= 0:
+		return fmt.Errorf("auth-timeout, ack-timeout and write-time must be positive, heartbeat at least 1s")
+	case c.MessageRate < 0 || c.ByteRate < 0 || c.MessageBurst < 1 || c.ByteBurst < c.MaxFrame:
+		return fmt.Errorf("rates must not be negative, message-burst at least 1, byte-burst at least max-frame")
+	}
+	return nil
+}

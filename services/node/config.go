@@ -1,0 +1,89 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/presence"
+)
+
+// Config is all that a node is told. Start from [DefaultConfig].
+type Config struct {
+	Cluster contracts.ClusterName
+	Node    contracts.NodeID // unique in the cluster; a second node with it refuses to start
+
+	Listen     string         // address for clients, host:port; port 0 picks one
+	Admin      string         // address for metrics, health and profiles; empty: none. Keep it on loopback
+	Advertise  string         // ws:// or wss:// address that other parties may hand to clients; empty: made from Listen
+	TLSCert    string         // PEM file; with TLSKey it turns TLS on
+	TLSKey     string         // PEM file
+	ProxyTrust []netip.Prefix // peers from whom a PROXY protocol header is taken, and demanded
+	Profiles   bool           // serve /debug/pprof on Admin
+
+	NATS  broker.Config
+	Redis presence.Redis
+
+	TokenKeys     []string // see token.ParseKeys
+	TokenIssuer   string   // if set, what a token's iss must be
+	TokenAudience string   // if set, what a token's aud must have
+	Anonymous     bool     // a client may name itself without a token: for development only
+
+	Edge edge.Config // limits, times and policies of the clients' connections
+
+	LeaseTTL     time.Duration // zero: contracts.LeaseTTL
+	LeaseRenewal time.Duration // zero: contracts.LeaseRenewal
+	DrainTime    time.Duration // over how long clients are told to move when the node stops
+	StopTime     time.Duration // after which a stop no longer waits for anything, counted from the drain's end
+
+	Logger *slog.Logger // nil: nothing is logged
+
+	// Listener, when set, is used in place of Listen: a test in fake time hands out pipes with it.
+	Listener net.Listener
+}
+
+// DefaultConfig returns the settings of a production node, which refuses strangers: what is missing must be given.
+func DefaultConfig() Config {
+	return Config{
+		Cluster:   "a",
+		Listen:    "127.0.0.1:8080",
+		Admin:     "127.0.0.1:9080",
+		NATS:      broker.Config{URLs: []string{"nats://127.0.0.1:4222"}},
+		Redis:     presence.Redis{Addrs: []string{"127.0.0.1:6379"}},
+		Edge:      edge.DefaultConfig(),
+		DrainTime: 10 * time.Second,
+		StopTime:  10 * time.Second,
+	}
+}
+
+// Validate tells in one sentence what is missing or wrong; the error wraps [ErrConfig].
+func (c *Config) Validate() error {
+	if _, err := contracts.ParseClusterName(c.Cluster); err != nil {
+		return fmt.Errorf("%w: cluster: %w", ErrConfig, err)
+	}
+	if _, err := contracts.ParseNodeID(c.Node); err != nil {
+		return fmt.Errorf("%w: node: %w (give each edge a name of its own)", ErrConfig, err)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fmt.Errorf("%w: tls-cert and tls-key go together", ErrConfig)
+	}
+	if len(c.TokenKeys) == 0 && !c.Anonymous {
+		return fmt.Errorf("%w: no token-key: without one nobody could log in", ErrConfig)
+	}
+	if c.DrainTime < 0 || c.StopTime <= 0 {
+		return fmt.Errorf("%w: drain-time must not be negative, stop-time must be positive", ErrConfig)
+	}
+	if err := c.Edge.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// ErrConfig is wrapped by every error about a [Config].
+var ErrConfig = errors.New("configuration")
