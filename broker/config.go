@@ -1,6 +1,10 @@
 package broker
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"log/slog"
+	"net"
+)
 
 // Config says how to reach NATS.
 type Config struct {
@@ -8,4 +12,9 @@ type Config struct {
 	CredsFile string   // a NATS credentials file; empty: none
 	TLS       *tls.Config
 	Name      string // shown in the server's connection list
+
+	// InProcess, when set, is used in place of URLs: a server in this process, reached without a socket.
+	InProcess interface{ InProcessConn() (net.Conn, error) }
+
+	Logger *slog.Logger // nil: nothing is logged
 }

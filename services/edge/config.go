@@ -29,7 +29,7 @@ type Config struct {
 	InFlight     int // unanswered messages of one session; over it a send is rate_limited
 
 	AuthTimeout time.Duration // from the connection to a valid auth
-	Heartbeat   time.Duration // between pings to a client; one that is silent for two of them is cut off
+	Heartbeat   time.Duration // between pings to a client; one that does not answer within a fifth more is cut off
 	AckTimeout  time.Duration // for another node's answer; after it the outcome is unknown
 	WriteTime   time.Duration // for one write to a client; after it the connection is cut
 

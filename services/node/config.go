@@ -33,6 +33,7 @@ type Config struct {
 	TokenKeys     []string // see token.ParseKeys
 	TokenIssuer   string   // if set, what a token's iss must be
 	TokenAudience string   // if set, what a token's aud must have
+	AllowSend     []string // to whom clients may send whose token has no send claim: patterns, `*` for all; empty: to nobody
 	Anonymous     bool     // a client may name itself without a token: for development only
 
 	Edge edge.Config // limits, times and policies of the clients' connections

@@ -2,27 +2,236 @@
 // that knows both sides of their interfaces. The node that a test runs is the node that ships: both come from [Start].
 package node
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/presence"
+)
+
+// ErrLeaseLost ends a node whose lease another process holds: two nodes with one id would take each other's messages.
+var ErrLeaseLost = errors.New("another process holds this node's lease: give each node an id of its own")
 
 // Node is a running node. Its methods are safe for concurrent use.
-type Node struct{}
+type Node struct {
+	// set by Start
+	cfg      Config
+	log      *slog.Logger
+	conn     *broker.Conn
+	bus      *broker.Bus
+	dir      *presence.Directory
+	edge     *edge.Edge
+	registry *prometheus.Registry
+	listener net.Listener
+	clients  *http.Server
+	adminLn  net.Listener
+	admin    *http.Server
+	cancel   context.CancelFunc
+	servers  sync.WaitGroup
 
-// Start validates the configuration, connects to NATS and Redis, takes the node's lease, and serves clients. It returns when
-// clients can connect. An error says what is wrong and what to do; nothing is left running then.
-func Start(ctx context.Context, cfg Config) (*Node, error) { panic("being written") }
+	stop    sync.Once
+	stopped chan struct{}
+
+	mu   sync.Mutex
+	err  error // guarded by mu
+	done chan struct{}
+}
+
+// Start validates the configuration, connects to NATS and Redis, takes the node's lease, and serves clients. It returns
+// when clients can connect. An error says what is wrong and what to do; nothing is left running then.
+func Start(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), stopped: make(chan struct{})}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	n.log = n.log.With(slog.String("cluster", string(cfg.Cluster)), slog.String("node", string(cfg.Node)))
+	if err := n.start(ctx); err != nil {
+		n.abandon(context.WithoutCancel(ctx))
+		return nil, err
+	}
+	return n, nil
+}
+
+// newEpoch returns a number that no other start of this node has: the time, and chance for those within a microsecond.
+func newEpoch() contracts.Epoch {
+	return contracts.Epoch(uint64(time.Now().UnixMicro())<<12 | rand.Uint64N(1<<12))
+}
+
+// start does what can fail for a wrong setting first. The lease comes before the subscription: two processes with one id
+// must never hear the same messages.
+func (n *Node) start(ctx context.Context) error {
+	auth, err := newAuthenticator(n.cfg)
+	if err != nil {
+		return err
+	}
+	if err := n.listen(ctx); err != nil {
+		return err
+	}
+	epoch := newEpoch()
+	if err := n.connect(ctx, epoch); err != nil {
+		return err
+	}
+	n.edge = edge.New(n.cfg.Edge, edge.Options{
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.dir, Auth: auth, Logger: n.log,
+	})
+	if err := n.dir.Acquire(ctx); err != nil {
+		return err
+	}
+	n.bus, err = broker.OpenBus(ctx, n.conn, broker.BusConfig{
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, AnswerTime: n.cfg.Edge.AckTimeout,
+	}, n.edge)
+	if err != nil {
+		return err
+	}
+	n.edge.Start(ctx, n.bus)
+	n.register()
+	n.serve()
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n.cancel = cancel
+	n.servers.Go(func() { n.watch(background) })
+	return nil
+}
+
+func (n *Node) connect(ctx context.Context, epoch contracts.Epoch) error {
+	nats := n.cfg.NATS
+	nats.Logger = n.log
+	if nats.Name == "" {
+		nats.Name = "beeline " + string(n.cfg.Node)
+	}
+	var err error
+	if n.conn, err = broker.Connect(ctx, nats); err != nil {
+		return err
+	}
+	n.dir, err = presence.Open(ctx, presence.Config{
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Redis: n.cfg.Redis,
+		LeaseTTL: n.cfg.LeaseTTL, LeaseRenewal: n.cfg.LeaseRenewal, Logger: n.log,
+	})
+	return err
+}
+
+// watch ends the node when it lost its lease.
+func (n *Node) watch(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-n.dir.Lost():
+		n.fail(ErrLeaseLost)
+	}
+}
+
+// fail says that the node cannot go on; the first reason counts.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err == nil {
+		n.err = err
+		close(n.done)
+	}
+}
 
 // URL is the WebSocket address for clients, with the port in use.
-func (n *Node) URL() string { return "" }
+func (n *Node) URL() string {
+	if n.cfg.Advertise != "" {
+		return n.cfg.Advertise
+	}
+	scheme := "ws://"
+	if n.cfg.TLSCert != "" {
+		scheme = "wss://"
+	}
+	return scheme + n.listener.Addr().String() + ClientPath
+}
 
-// AdminURL is the http address of the admin listener, or "".
-func (n *Node) AdminURL() string { return "" }
+// AdminURL is the http address of the admin listener, or "" when there is none.
+func (n *Node) AdminURL() string {
+	if n.adminLn == nil {
+		return ""
+	}
+	return "http://" + n.adminLn.Addr().String()
+}
 
-// Done is closed when the node cannot go on by itself (its lease was lost to another process, or its listener failed), and Err says why.
-func (n *Node) Done() <-chan struct{} { return nil }
+// Done is closed when the node cannot go on by itself: its lease was lost to another process, or a listener failed. Err
+// says why. The node is still to be stopped.
+func (n *Node) Done() <-chan struct{} { return n.done }
 
 // Err is nil until Done is closed.
-func (n *Node) Err() error { return nil }
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
 
-// Stop drains the node: not ready, no new connections, clients are told to move over DrainTime, records removed, connections closed.
-// It returns when all has ended, or at the latest when ctx or DrainTime plus StopTime is over; a second call returns at once.
-func (n *Node) Stop(ctx context.Context) error { return nil }
+// Stop drains the node: not ready, no new connections, clients are told to move over DrainTime, their records removed,
+// then the lease. It returns when all has ended, at the latest StopTime after the drain, or soon after ctx is over. Every
+// call waits for the one stop there is; the error is that of ctx.
+func (n *Node) Stop(ctx context.Context) error {
+	n.stop.Do(func() {
+		go func() {
+			defer close(n.stopped)
+			n.halt(ctx)
+		}()
+	})
+	<-n.stopped
+	return ctx.Err()
+}
+
+// halt stops in order; each step is bounded.
+func (n *Node) halt(ctx context.Context) {
+	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTime+n.cfg.StopTime/2)
+	n.edge.Drain(drain, n.cfg.DrainTime) // readyz says no from here on
+	cancel()
+	n.abandon(ctx)
+}
+
+// abandon closes what was started, as far as Start came. Records are removed before the lease, and while NATS and Redis
+// can still be reached.
+func (n *Node) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTime/2)
+	defer cancel()
+	if n.clients != nil {
+		_ = n.clients.Close()
+	} else if n.listener != nil {
+		_ = n.listener.Close()
+	}
+	if n.bus != nil {
+		n.edge.Close(ctx)
+		n.bus.Close()
+	}
+	if n.dir != nil {
+		if err := n.dir.Close(ctx); err != nil {
+			n.log.Warn("the lease was not released and runs out by itself", slog.Any("error", err))
+		}
+	}
+	if n.conn != nil {
+		n.conn.Close(ctx)
+	}
+	if n.admin != nil {
+		_ = n.admin.Close()
+	} else if n.adminLn != nil {
+		_ = n.adminLn.Close()
+	}
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.servers.Wait()
+}
+
+// Edge gives tests and the console a look at the edge.
+func (n *Node) Edge() *edge.Edge { return n.edge }
+
+func describe(what, address string, err error) error {
+	return fmt.Errorf("listen for %s on %s: %w", what, address, err)
+}

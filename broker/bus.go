@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Handler is what a node does with what other nodes send to it. Its methods are called in order for each shard, from one
+// goroutine per shard, and must not block.
+type Handler interface {
+	// Message is a frame for a client of this node. w is told once, with id, what became of it.
+	Message(to contracts.ClientID, frame []byte, w Waiter, id uint64)
+	// End asks to end a session of a client. w is told StatusDelivered, or StatusNotHere.
+	End(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64)
+}
+
+// What a subscription may hold before this node counts as too slow. nats.go's default is 500,000 messages.
+const (
+	pendingMessages = 1 << 17
+	pendingBytes    = 128 << 20
+)
+
+// Bus carries records between the nodes of a cluster: to each node and shard in order, many records in one NATS message when
+// many are posted at a time, every record answered exactly once. It is safe for concurrent use.
+type Bus struct {
+	// set once
+	conn       *Conn
+	cluster    contracts.ClusterName
+	node       contracts.NodeID
+	epoch      contracts.Epoch
+	returned   contracts.Subject
+	answerTime time.Duration
+	handler    Handler
+	log        *slog.Logger
+	subs       []*nats.Subscription
+
+	peers    sync.Map // contracts.NodeID -> *peer
+	counters struct{ bundles, received, malformed, unsent atomic.Uint64 }
+}
+
+type peer [contracts.Shards]link
+
+// BusConfig says who this node is on the bus.
+type BusConfig struct {
+	Cluster    contracts.ClusterName
+	Node       contracts.NodeID
+	Epoch      contracts.Epoch
+	AnswerTime time.Duration // after which an unanswered record is StatusTimeout
+}
+
+// OpenBus subscribes this node's subjects, a fixed number however many clients there are, and returns when the server knows of it.
+func OpenBus(ctx context.Context, conn *Conn, cfg BusConfig, h Handler) (*Bus, error) {
+	b := &Bus{
+		conn: conn, cluster: cfg.Cluster, node: cfg.Node, epoch: cfg.Epoch, answerTime: cfg.AnswerTime,
+		handler: h, log: conn.log, returned: contracts.ReturnPrefix(cfg.Cluster, cfg.Node),
+	}
+	for shard := range contracts.Shards {
+		err := b.subscribe(contracts.NodeSubject(cfg.Cluster, cfg.Node, shard), func(m *nats.Msg) { b.receive(shard, m.Data) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := b.subscribe(contracts.ReturnWildcard(cfg.Cluster, cfg.Node), b.cameBack); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := conn.nc.FlushWithContext(ctx); err != nil {
+		b.unsubscribe()
+		return nil, fmt.Errorf("subscribe node %s: %w", cfg.Node, err)
+	}
+	return b, nil
+}
+
+func (b *Bus) subscribe(subject contracts.Subject, h nats.MsgHandler) error {
+	sub, err := b.conn.nc.Subscribe(string(subject), h)
+	if err == nil {
+		b.subs = append(b.subs, sub)
+		err = sub.SetPendingLimits(pendingMessages, pendingBytes)
+	}
+	if err != nil {
+		b.unsubscribe()
+		return fmt.Errorf("subscribe %s: %w", subject, err)
+	}
+	return nil
+}
+
+func (b *Bus) unsubscribe() {
+	for _, sub := range b.subs {
+		_ = sub.Unsubscribe()
+	}
+}
+
+// Send sends a frame to a client's node. w is told, with id, what became of it: also when this call fails.
+func (b *Bus) Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w Waiter, id uint64) {
+	shard := to.Shard()
+	b.link(node, shard).post(contracts.Record{Kind: contracts.RecordMessage, To: to, Frame: frame}, pending{w, id, time.Now()})
+}
+
+// End asks another node to end a session. w is told, with id, what became of it.
+func (b *Bus) End(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
+	r := contracts.Record{Kind: contracts.RecordEnd, To: to, Session: session, Code: code}
+	b.link(node, to.Shard()).post(r, pending{w, id, time.Now()})
+}
+
+// link returns the way to a shard of a node. Node ids come from the directory and from bundles, so there are as many as nodes.
+func (b *Bus) link(node contracts.NodeID, shard int) *link {
+	if p, ok := b.peers.Load(node); ok {
+		return &p.(*peer)[shard]
+	}
+	fresh := new(peer)
+	for i := range fresh {
+		fresh[i].bus, fresh[i].to, fresh[i].shard = b, node, i
+		fresh[i].subject = string(contracts.NodeSubject(b.cluster, node, i))
+	}
+	p, _ := b.peers.LoadOrStore(node, fresh)
+	return &p.(*peer)[shard]
+}
+
+// receive works off one bundle from another node.
+func (b *Bus) receive(shard int, data []byte) {
+	bundle, err := contracts.ReadBundle(data)
+	if err != nil {
+		b.malformed(shard)
+		return
+	}
+	b.counters.received.Add(1)
+	l := b.link(bundle.From, shard)
+	from := l.originOf(bundle.Epoch)
+	var r contracts.Record
+	for {
+		ok, err := bundle.Next(&r)
+		if err != nil {
+			b.malformed(shard)
+			return
+		}
+		if !ok {
+			return
+		}
+		switch r.Kind {
+		case contracts.RecordMessage:
+			b.handler.Message(r.To, r.Frame, from, r.Seq)
+		case contracts.RecordEnd:
+			b.handler.End(r.To, r.Session, r.Code, from, r.Seq)
+		case contracts.RecordAnswer:
+			if r.Epoch == b.epoch { // else it was meant for this node's predecessor
+				l.answered(r.Seq, r.Status)
+			}
+		}
+	}
+}
+
+// originOf returns who takes the answers for that start of the node at the other end of the link. Only the shard's own goroutine calls it.
+func (l *link) originOf(epoch contracts.Epoch) *origin {
+	if l.origin == nil || l.origin.epoch != epoch {
+		l.origin = &origin{link: l, epoch: epoch}
+	}
+	return l.origin
+}
+
+func (b *Bus) malformed(shard int) {
+	if b.counters.malformed.Add(1) == 1 {
+		b.log.Error("malformed node message: does another version run in this cluster?", slog.Int("shard", shard))
+	}
+}
+
+// cameBack hears of bundles for which there was no node.
+func (b *Bus) cameBack(m *nats.Msg) {
+	if len(m.Data) != 0 || m.Header.Get("Status") != "503" {
+		return
+	}
+	to, shard, first, n, ok := contracts.ParseReturn(m.Subject, b.returned)
+	if !ok {
+		return
+	}
+	if p, found := b.peers.Load(to); found { // only nodes that were written to: what comes back makes no links
+		p.(*peer)[shard].nobody(first, n)
+	}
+}
+
+// Stats are counts since the bus was opened.
+type Stats struct {
+	Sent      uint64 // node messages sent
+	Received  uint64 // node messages received
+	Unsent    uint64 // node messages not sent for want of a connection
+	Malformed uint64
+	Dropped   uint64 // node messages that nats.go dropped because this node could not keep up
+	Pending   int    // node messages that wait to be worked off
+}
+
+// Stats returns the counts. It takes the locks of the subscriptions and is meant for metrics.
+func (b *Bus) Stats() Stats {
+	s := Stats{
+		Sent: b.counters.bundles.Load(), Received: b.counters.received.Load(),
+		Unsent: b.counters.unsent.Load(), Malformed: b.counters.malformed.Load(),
+	}
+	for _, sub := range b.subs {
+		if n, err := sub.Dropped(); err == nil {
+			s.Dropped += uint64(n)
+		}
+		if n, _, err := sub.Pending(); err == nil {
+			s.Pending += n
+		}
+	}
+	return s
+}
+
+// Close stops listening, gives up on what is unanswered, and leaves the connection open. Nothing may be sent after it.
+func (b *Bus) Close() {
+	b.unsubscribe()
+	b.peers.Range(func(_, p any) bool {
+		for i := range p.(*peer) {
+			p.(*peer)[i].close()
+		}
+		return true
+	})
+}

@@ -1,0 +1,148 @@
+// Package edge holds the connections of clients: who they are, what they ask for, what waits to be written to them.
+// It decides where a message goes; it does not know what carries it there (broker), nor where clients are (presence).
+package edge
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Directory says where clients are.
+type Directory interface {
+	// Connect records a session and returns the client's other sessions.
+	Connect(ctx context.Context, client contracts.ClientID, e contracts.Entry) ([]contracts.Entry, error)
+	// Disconnect removes the record of this session, and of no other.
+	Disconnect(ctx context.Context, client contracts.ClientID, session contracts.SessionID) error
+	// Lookup returns the live sessions of each client, in one round trip.
+	Lookup(ctx context.Context, clients []contracts.ClientID) ([][]contracts.Entry, error)
+}
+
+// Courier carries frames to other nodes. What it is given ends in one call of the waiter, also when it fails.
+type Courier interface {
+	Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w broker.Waiter, id uint64)
+	End(node contracts.NodeID, to contracts.ClientID, s contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64)
+}
+
+// Identity is who a client is and what it may do.
+type Identity struct {
+	Client  contracts.ClientID
+	Expires time.Time   // zero: never
+	Send    Permissions // to whom it may send
+}
+
+// Permissions tells which ids something is allowed for.
+type Permissions interface{ Allows(id string) bool }
+
+// Authenticator says whom a token, or a name without one, stands for.
+type Authenticator interface {
+	// Token verifies a token. Its error is safe to show.
+	Token(token string) (Identity, error)
+	// Name takes a client at its word, or refuses to.
+	Name(client contracts.ClientID) (Identity, error)
+}
+
+// Edge holds the sessions of one node. It is safe for concurrent use; make one with [New].
+type Edge struct {
+	// set once
+	cfg     Config
+	cluster contracts.ClusterName
+	node    contracts.NodeID
+	epoch   contracts.Epoch
+	dir     Directory
+	auth    Authenticator
+	courier Courier
+	log     *slog.Logger
+	metrics *metrics
+	routes  *router
+
+	roster    roster
+	open      atomic.Int64 // connections, logged in or not
+	strange   atomic.Int64 // of these, not logged in
+	draining  atomic.Bool
+	ctx       context.Context // ends when the edge is closed: for work that belongs to no request
+	cancel    context.CancelFunc
+	all       sync.Map       // *Session -> struct{}: every connection, logged in or not
+	work      sync.WaitGroup // sessions being recorded and removed
+	resolvers sync.WaitGroup
+}
+
+// Options are what an edge is made of besides its configuration.
+type Options struct {
+	Cluster   contracts.ClusterName
+	Node      contracts.NodeID
+	Epoch     contracts.Epoch
+	Directory Directory
+	Auth      Authenticator
+	Logger    *slog.Logger // nil: nothing is logged
+}
+
+// New returns an edge that serves nobody yet: call [Edge.Start] before its handler is used. cfg must be valid.
+func New(cfg Config, o Options) *Edge {
+	e := &Edge{
+		cfg: cfg, cluster: o.Cluster, node: o.Node, epoch: o.Epoch,
+		dir: o.Directory, auth: o.Auth, log: o.Logger,
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	e.metrics = newMetrics(e)
+	e.routes = newRouter(e)
+	return e
+}
+
+// Start takes the courier, which needs the edge as its handler and so comes after it, and starts the edge's own work.
+func (e *Edge) Start(ctx context.Context, c Courier) {
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.courier = c
+	for range lookupWorkers {
+		e.resolvers.Go(e.routes.resolve)
+	}
+}
+
+// Message delivers a frame from another node. It is part of broker.Handler.
+func (e *Edge) Message(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+	e.deliver(to, frame, w, id)
+}
+
+// End ends a session because another node says that a newer one took over. It is part of broker.Handler.
+func (e *Edge) End(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
+	for _, s := range e.roster.of(to) {
+		if s.id == session {
+			s.end(code, "replaced by a newer session")
+			w.Answered(id, contracts.StatusDelivered)
+			return
+		}
+	}
+	w.Answered(id, contracts.StatusNotHere)
+}
+
+// deliver puts a frame into the queues of all sessions that the client has here.
+func (e *Edge) deliver(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+	sessions := e.roster.of(to)
+	switch len(sessions) {
+	case 0:
+		w.Answered(id, contracts.StatusNotHere)
+		return
+	case 1:
+		if s := sessions[0].push(frame, receipt{w, id}); s != 0 {
+			w.Answered(id, s)
+		}
+		return
+	}
+	all := &tally{w: w, id: id, best: contracts.StatusNotHere}
+	all.left.Store(int32(len(sessions)))
+	for _, s := range sessions {
+		if st := s.push(frame, receipt{all, 0}); st != 0 {
+			all.Answered(0, st)
+		}
+	}
+}
+
+// Sessions is the number of connections that are logged in.
+func (e *Edge) Sessions() int { return int(e.open.Load() - e.strange.Load()) }

@@ -1,0 +1,78 @@
+package edge
+
+import (
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// metrics counts what the edge does. Hot counters are kept as children, so that counting is one atomic addition.
+type metrics struct {
+	messages           prometheus.Counter
+	outcomes           map[contracts.Outcome]prometheus.Counter
+	written            prometheus.Counter
+	lost               prometheus.Counter
+	closes             *prometheus.CounterVec
+	refusedConnections prometheus.Counter
+	refusedLogins      prometheus.Counter
+	directoryErrors    prometheus.Counter
+	all                []prometheus.Collector
+}
+
+func newMetrics(e *Edge) *metrics {
+	m := &metrics{outcomes: map[contracts.Outcome]prometheus.Counter{}}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "beeline_edge_" + name, Help: help})
+		m.all = append(m.all, c)
+		return c
+	}
+	m.messages = counter("messages_total", "Messages read from clients. Each ends in one outcome.")
+	m.written = counter("deliveries_total", "Frames with a receipt that were written to a recipient's connection.")
+	m.lost = counter("deliveries_dropped_total", "Frames with a receipt that a recipient's connection took and could not write.")
+	m.refusedConnections = counter("connections_refused_total", "Connections refused before the upgrade.")
+	m.refusedLogins = counter("logins_refused_total", "Tokens and names that were refused.")
+	m.directoryErrors = counter("directory_errors_total", "Calls to the directory that failed.")
+
+	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "beeline_edge_outcomes_total", Help: "Ends of messages, by outcome. Their sum is messages_total less what is in flight.",
+	}, []string{"outcome"})
+	for _, o := range contracts.Outcomes {
+		m.outcomes[o] = outcomes.WithLabelValues(string(o))
+	}
+	m.closes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "beeline_edge_closes_total", Help: "Connections ended, by close code. 1000: by the client.",
+	}, []string{"code"})
+	m.all = append(m.all, outcomes, m.closes,
+		gauge("sessions", "Connections that are logged in.", func() float64 { return float64(e.Sessions()) }),
+		gauge("connections", "Connections, logged in or not.", func() float64 { return float64(e.open.Load()) }),
+		gauge("waiting_bytes", "Bytes of messages that wait for a lookup.", func() float64 { return float64(e.routes.waiting.Load()) }),
+	)
+	return m
+}
+
+func gauge(name, help string, f func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "beeline_edge_" + name, Help: help}, f)
+}
+
+func (m *metrics) outcome(o contracts.Outcome) { m.outcomes[o].Inc() }
+
+func (m *metrics) delivered(n int) {
+	if n > 0 {
+		m.written.Add(float64(n))
+	}
+}
+
+func (m *metrics) dropped(n int) {
+	if n > 0 {
+		m.lost.Add(float64(n))
+	}
+}
+
+func (m *metrics) closed(code contracts.CloseCode) {
+	m.closes.WithLabelValues(strconv.Itoa(int(code))).Inc()
+}
+
+// Collectors returns the edge's metrics, for a registry.
+func (e *Edge) Collectors() []prometheus.Collector { return e.metrics.all }

@@ -1,0 +1,90 @@
+package edge
+
+import (
+	"bytes"
+	"time"
+	"unicode/utf8"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// handle works off one frame from the client, on the reading goroutine. It waits for nothing.
+func (s *Session) handle(frame []byte) {
+	if !utf8.Valid(frame) {
+		s.end(contracts.CloseInvalidData, "not UTF-8")
+		return
+	}
+	now := time.Now()
+	within := s.bytes.AllowN(now, len(frame))
+	for len(frame) > 0 {
+		line := frame
+		if i := bytes.IndexByte(frame, '\n'); i >= 0 {
+			line, frame = frame[:i], frame[i+1:]
+		} else {
+			frame = nil
+		}
+		if len(line) == 0 {
+			continue
+		}
+		if !s.request(line, now, within) {
+			return
+		}
+	}
+}
+
+// request works off one object. It returns false when the session takes no more.
+func (s *Session) request(line []byte, now time.Time, within bool) bool {
+	req, bad := contracts.DecodeRequest(line)
+	if req.Op == contracts.OpSend {
+		s.edge.metrics.messages.Inc()
+	}
+	if !within || !s.requests.AllowN(now, 1) {
+		return s.overRate(req)
+	}
+	s.strikes = 0
+	switch {
+	case bad != nil:
+		s.count(req, contracts.BadRequest)
+		s.refuse(req, bad)
+	case req.Op == contracts.OpPing:
+		s.push(contracts.AppendPong(nil, req), receipt{})
+	case req.Op == contracts.OpAuth:
+		s.authenticate(req)
+	case !s.logged:
+		s.count(req, contracts.Forbidden)
+		s.refuse(req, &contracts.Error{Code: contracts.CodeUnauthorized, Message: unauthorized})
+		s.end(contracts.CloseUnauthorized, "unauthorized")
+	case req.Op == contracts.OpSend:
+		s.send(req)
+	}
+	return s.goesOn()
+}
+
+func (s *Session) goesOn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.ending && !s.gone
+}
+
+// overRate refuses a request, and ends a session that does not slow down.
+func (s *Session) overRate(req contracts.Request) bool {
+	s.count(req, contracts.RateLimited)
+	if s.strikes++; s.strikes > s.edge.cfg.RateStrikes {
+		s.end(contracts.CloseRate, "went on after rate_limited")
+		return false
+	}
+	s.refuse(req, &contracts.Error{Code: contracts.CodeRateLimited, Message: "too many requests, slow down"})
+	return s.goesOn()
+}
+
+// count counts the outcome of a request that was refused, if it was a message.
+func (s *Session) count(req contracts.Request, o contracts.Outcome) {
+	if req.Op == contracts.OpSend {
+		s.edge.metrics.outcome(o)
+	}
+}
+
+// refuse answers a request with an error.
+func (s *Session) refuse(req contracts.Request, e *contracts.Error) {
+	s.push(contracts.AppendError(nil, req, e), receipt{})
+}

@@ -1,0 +1,223 @@
+package edge
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// connection is what carries a session's frames: a WebSocket, later also plain TCP. One frame is written at a time.
+type connection interface {
+	// Write starts to write one frame and does not wait for it; the edge hears of its end by Session.written. The
+	// bytes are not to change until then.
+	Write(frame []byte)
+	// Close says why and closes, after the write that is under way.
+	Close(code contracts.CloseCode, reason string)
+	// Cut closes at once.
+	Cut()
+	// Remote is the client's address, for logs.
+	Remote() string
+}
+
+// Session is one connection of a client.
+//
+// Its life: open (not logged in, then logged in) -> ending (takes nothing more in; what waits is still written, unless
+// the client was too slow) -> gone. Every receipt it took is settled exactly once on the way.
+type Session struct {
+	// set once
+	edge    *Edge
+	id      contracts.SessionID
+	conn    connection
+	started time.Time
+
+	// owned by the reading goroutine
+	requests rate.Limiter
+	bytes    rate.Limiter
+	strikes  int // requests refused for their rate, in a row
+
+	// set by log-in on the reading goroutine, before the session is in the roster
+	identity Identity
+	device   string
+
+	inFlight atomic.Int32 // messages that wait for their outcome
+
+	mu        sync.Mutex // guards the following
+	queue     queue
+	writing   *batch // the write under way
+	logged    bool   // logged in
+	ending    bool
+	gone      bool
+	recorded  bool // the directory may have a record of it
+	left      bool // its record is being removed, or will be
+	closeWith contracts.CloseCode
+	reason    string
+	timer     *time.Timer // log-in deadline, then the token's expiry, then the end's deadline
+}
+
+func newSession(e *Edge, c connection) *Session {
+	s := &Session{edge: e, id: contracts.NewSessionID(), conn: c, started: time.Now()}
+	s.requests.SetLimit(limit(e.cfg.MessageRate))
+	s.requests.SetBurst(e.cfg.MessageBurst)
+	s.bytes.SetLimit(limit(e.cfg.ByteRate))
+	s.bytes.SetBurst(e.cfg.ByteBurst)
+	e.open.Add(1)
+	e.strange.Add(1)
+	e.all.Store(s, struct{}{})
+	s.after(e.cfg.AuthTimeout, func() { s.end(contracts.CloseUnauthorized, "no valid auth in time") })
+	return s
+}
+
+func limit(perSecond float64) rate.Limit {
+	if perSecond == 0 {
+		return rate.Inf
+	}
+	return rate.Limit(perSecond)
+}
+
+// after sets the session's one timer.
+func (s *Session) after(d time.Duration, f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone || s.ending {
+		return
+	}
+	s.setTimer(d, f)
+}
+
+func (s *Session) setTimer(d time.Duration, f func()) {
+	if s.timer != nil {
+		s.timer.Stop()
+		s.timer = nil
+	}
+	if f != nil {
+		s.timer = time.AfterFunc(d, f)
+	}
+}
+
+// push puts a frame into the queue. It returns 0 when the session took it, and will settle r; else r is not settled, and
+// the status says why. It never waits for the client.
+func (s *Session) push(frame []byte, r receipt) contracts.Status {
+	s.mu.Lock()
+	if s.ending || s.gone {
+		s.mu.Unlock()
+		return contracts.StatusNotHere
+	}
+	queued := s.queue.bytes + len(frame)
+	if s.writing != nil {
+		queued += len(s.writing.buf)
+	}
+	if queued > s.edge.cfg.QueueBytes {
+		s.mu.Unlock()
+		s.end(contracts.CloseSlow, "did not read fast enough")
+		return contracts.StatusOverload
+	}
+	s.queue.add(frame, r)
+	var next *batch
+	if s.writing == nil {
+		next = s.queue.next()
+		s.writing = next
+	}
+	s.mu.Unlock()
+	s.write(next)
+	return 0
+}
+
+// write starts the next write; the last line break is not needed in a frame.
+func (s *Session) write(b *batch) {
+	if b != nil {
+		s.conn.Write(b.buf[:len(b.buf)-1])
+	}
+}
+
+// written is told by the connection that the write under way is done. What gathered meanwhile is the next one.
+func (s *Session) written() {
+	s.mu.Lock()
+	done := s.writing
+	if done == nil { // gone meanwhile, and settled
+		s.mu.Unlock()
+		return
+	}
+	next := s.queue.next()
+	s.writing = next
+	closing := s.ending && next == nil && !s.gone
+	s.mu.Unlock()
+	if next != nil {
+		s.write(next)
+	} else if closing {
+		s.conn.Close(s.closeWith, s.reason)
+	}
+	s.edge.metrics.delivered(len(done.receipts))
+	done.settle(contracts.StatusDelivered)
+	done.free()
+}
+
+// end ends the session: it takes nothing more in, its record goes, what waits is still written, then the connection is
+// closed with the code. A client that was too slow gets nothing more. The first call counts.
+func (s *Session) end(code contracts.CloseCode, reason string) {
+	s.mu.Lock()
+	if s.ending || s.gone {
+		s.mu.Unlock()
+		return
+	}
+	s.ending, s.closeWith, s.reason = true, code, reason
+	var dropped queue
+	if code == contracts.CloseSlow {
+		dropped, s.queue = s.queue, queue{}
+	}
+	now := s.writing == nil || code == contracts.CloseSlow
+	s.setTimer(s.edge.cfg.WriteTime, s.conn.Cut)
+	s.mu.Unlock()
+
+	s.edge.metrics.closed(code)
+	s.drop(&dropped, contracts.StatusOverload)
+	s.leave()
+	if now {
+		s.conn.Close(code, reason)
+	}
+}
+
+func (s *Session) drop(q *queue, st contracts.Status) {
+	for b := q.next(); b != nil; b = q.next() {
+		s.edge.metrics.dropped(len(b.receipts))
+		b.settle(st)
+		b.free()
+	}
+}
+
+// disconnected is told by the connection, once, that it has ended. What was being written may have arrived; what waited
+// has not.
+func (s *Session) disconnected() {
+	s.mu.Lock()
+	s.gone = true
+	unsure, waiting := s.writing, s.queue
+	s.writing, s.queue = nil, queue{}
+	s.setTimer(0, nil)
+	logged, ending := s.logged, s.ending
+	s.mu.Unlock()
+
+	if !ending {
+		s.edge.metrics.closed(contracts.CloseNormal)
+	}
+	s.leave()
+	if unsure != nil {
+		// Not freed: the connection may still be reading it.
+		s.edge.metrics.dropped(len(unsure.receipts))
+		unsure.settle(contracts.StatusUnsure)
+	}
+	s.drop(&waiting, contracts.StatusNotHere)
+	s.edge.all.Delete(s)
+	s.edge.open.Add(-1)
+	if !logged {
+		s.edge.strange.Add(-1)
+	}
+}
+
+// logValue names the session in a log, without what the client sent.
+func (s *Session) attrs() []any {
+	return []any{slog.String("session", string(s.id)), slog.String("client", string(s.identity.Client)), slog.String("remote", s.conn.Remote())}
+}

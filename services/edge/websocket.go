@@ -1,0 +1,235 @@
+package edge
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/olahol/melody"
+	"golang.org/x/time/rate"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// This file is the only one that knows melody. What is corrected here of its defaults, and why, was measured: it takes
+// any origin, frames of 512 bytes, 10 KiB of buffer per session whatever is in it; it drops a message, and also a close,
+// without an error when that buffer is full. A session here has at most one write under way, so the buffer never is.
+
+const (
+	melodyBuffer = 4 // one write, one close, and room
+	readBuffer   = 512
+	pingsPerSec  = 5 // that a client may send; more is a flood, and costs a write each
+	pingsBurst   = 20
+)
+
+// webSockets serves clients over WebSocket.
+type webSockets struct {
+	edge    *Edge
+	melody  *melody.Melody
+	origins map[string]bool
+}
+
+func newWebSockets(e *Edge) *webSockets {
+	w := &webSockets{edge: e, melody: melody.New(), origins: map[string]bool{}}
+	for _, o := range e.cfg.Origins {
+		w.origins[strings.ToLower(o)] = true
+	}
+	m := w.melody
+	m.Config.WriteWait = e.cfg.WriteTime
+	m.Config.PingPeriod = e.cfg.Heartbeat
+	m.Config.PongWait = e.cfg.Heartbeat + e.cfg.Heartbeat/5
+	m.Config.MaxMessageSize = int64(e.cfg.MaxFrame)
+	m.Config.MessageBufferSize = melodyBuffer
+	m.Upgrader = &websocket.Upgrader{
+		ReadBufferSize:  readBuffer,
+		WriteBufferPool: &sync.Pool{}, // a buffer is held only during a write
+		Subprotocols:    []string{contracts.Subprotocol},
+		CheckOrigin:     func(*http.Request) bool { return true }, // ServeHTTP has checked it
+	}
+	m.HandleConnect(w.connected)
+	m.HandleMessage(func(s *melody.Session, b []byte) { sessionOf(s).handle(b) })
+	m.HandleMessageBinary(func(s *melody.Session, _ []byte) {
+		sessionOf(s).end(contracts.ClosePolicy, "frames are text")
+	})
+	m.HandleSentMessage(func(s *melody.Session, _ []byte) { sessionOf(s).written() })
+	m.HandleDisconnect(func(s *melody.Session) { sessionOf(s).disconnected() })
+	return w
+}
+
+// sessionKey is where the session stands in melody's; it is set before any handler runs.
+const sessionKey = "s"
+
+func sessionOf(m *melody.Session) *Session { return m.Keys[sessionKey].(*Session) }
+
+// ServeHTTP takes a connection in, or refuses it before the upgrade.
+func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	e := w.edge
+	login, refusal := w.admit(r)
+	if refusal != nil {
+		e.metrics.refusedConnections.Inc()
+		if refusal.status == http.StatusServiceUnavailable {
+			rw.Header().Set("Retry-After", "1")
+		}
+		http.Error(rw, refusal.reason, refusal.status)
+		return
+	}
+	// The upgrade takes the connection away from net/http; but this handler must return for net/http to let go of its
+	// buffers and its goroutine's stack, which are 10 KiB a connection. So melody, which blocks, gets a goroutine of its
+	// own, and this one waits for the upgrade only.
+	finished := make(chan struct{})
+	hj := &handOff{ResponseWriter: rw, taken: make(chan struct{})}
+	go func() {
+		defer close(finished)
+		_ = w.melody.HandleRequestWithKeys(hj, r, map[string]any{sessionKey: login})
+	}()
+	select {
+	case <-hj.taken:
+	case <-finished: // the upgrade was refused, and that has been answered
+	}
+}
+
+// refusal is why a request does not become a connection.
+type refusal struct {
+	status int
+	reason string
+}
+
+// login is what the request itself said of the client.
+type login struct {
+	who    *Identity // nil: an auth object is to follow
+	remote string
+}
+
+func (w *webSockets) admit(r *http.Request) (*login, *refusal) {
+	e := w.edge
+	switch {
+	case e.draining.Load():
+		return nil, &refusal{http.StatusServiceUnavailable, "this node is stopping"}
+	case e.open.Load() >= int64(e.cfg.MaxSessions):
+		return nil, &refusal{http.StatusServiceUnavailable, "this node is full"}
+	case !w.originAllowed(r):
+		return nil, &refusal{http.StatusForbidden, "this origin is not allowed"}
+	}
+	l := &login{remote: r.RemoteAddr}
+	token, err := tokenOf(r)
+	if err != nil {
+		return nil, &refusal{http.StatusBadRequest, err.Error()}
+	}
+	if token == "" {
+		if e.strange.Load() >= int64(e.cfg.MaxAnonymous) {
+			return nil, &refusal{http.StatusServiceUnavailable, "too many connections without a log-in"}
+		}
+		return l, nil
+	}
+	who, err := e.auth.Token(token)
+	if err != nil {
+		e.metrics.refusedLogins.Inc()
+		return nil, &refusal{http.StatusUnauthorized, err.Error()}
+	}
+	l.who = &who
+	return l, nil
+}
+
+// originAllowed holds the request against the list, byte for byte: no prefixes, suffixes or patterns. A request without
+// Origin is no browser's, and carries no cookie that could be abused.
+func (w *webSockets) originAllowed(r *http.Request) bool {
+	origins := r.Header.Values("Origin")
+	switch {
+	case len(origins) == 0 || w.origins["*"]:
+		return true
+	case len(origins) > 1:
+		return false
+	}
+	return w.origins[strings.ToLower(origins[0])]
+}
+
+var errSubprotocol = errors.New("the subprotocol is " + contracts.Subprotocol)
+
+// tokenOf finds the token in the Authorization header or, for browsers, among the subprotocols.
+func tokenOf(r *http.Request) (string, error) {
+	protocols := websocket.Subprotocols(r)
+	known := len(protocols) == 0
+	token := ""
+	for _, p := range protocols {
+		known = known || p == contracts.Subprotocol
+		if t, ok := strings.CutPrefix(p, contracts.TokenSubprotocolPrefix); ok {
+			token = t
+		}
+	}
+	if !known {
+		return "", errSubprotocol
+	}
+	if h := r.Header.Get("Authorization"); h != "" {
+		scheme, t, _ := strings.Cut(h, " ")
+		if !strings.EqualFold(scheme, "Bearer") || t == "" {
+			return "", errors.New("authorization must be Bearer with a token")
+		}
+		token = t
+	}
+	return token, nil
+}
+
+// connected makes melody's session ours, before its reader and its writer start.
+func (w *webSockets) connected(m *melody.Session) {
+	l := m.Keys[sessionKey].(*login)
+	c := &webSocket{m: m, remote: l.remote}
+	m.Request = nil // the headers are not needed any more
+	s := newSession(w.edge, c)
+	m.Keys[sessionKey] = s
+	pings := rate.NewLimiter(pingsPerSec, pingsBurst)
+	ws := m.WebsocketConnection()
+	ws.SetPingHandler(func(data string) error {
+		if !pings.Allow() {
+			s.end(contracts.ClosePolicy, "too many pings")
+			return nil
+		}
+		// Gorilla lets control frames be written from the reading goroutine.
+		err := ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
+		var netErr net.Error
+		if errors.Is(err, websocket.ErrCloseSent) || errors.As(err, &netErr) && netErr.Timeout() {
+			return nil
+		}
+		return err
+	})
+	if l.who != nil {
+		s.login(*l.who, "")
+	}
+}
+
+// webSocket is a [connection].
+type webSocket struct {
+	m      *melody.Session
+	remote string
+}
+
+var _ connection = (*webSocket)(nil)
+
+func (c *webSocket) Write(frame []byte) { _ = c.m.Write(frame) } // an error means closed: then disconnected follows
+
+func (c *webSocket) Close(code contracts.CloseCode, reason string) {
+	_ = c.m.CloseWithMsg(melody.FormatCloseMessage(int(code), reason))
+}
+
+func (c *webSocket) Cut() { _ = c.m.WebsocketConnection().NetConn().Close() }
+
+func (c *webSocket) Remote() string { return c.remote }
+
+// handOff tells when the connection has been taken from net/http.
+type handOff struct {
+	http.ResponseWriter
+	taken chan struct{}
+}
+
+// Hijack passes the connection on and lets the handler return.
+func (h *handOff) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err == nil {
+		close(h.taken)
+	}
+	return conn, rw, err
+}

@@ -1,0 +1,69 @@
+package node
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// health serves what a load balancer asks: healthz, the process runs; readyz, it takes new clients.
+func (n *Node) health(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if not := n.notReady(); len(not) > 0 {
+			http.Error(w, strings.Join(not, "; "), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+}
+
+// notReady says why no new clients should come.
+func (n *Node) notReady() (why []string) {
+	if n.edge.Draining() {
+		why = append(why, "this node is stopping")
+	}
+	if !n.conn.Connected() {
+		why = append(why, "no connection to NATS")
+	}
+	if n.Err() != nil {
+		why = append(why, n.Err().Error())
+	}
+	return why
+}
+
+func (n *Node) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	n.health(mux)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{Registry: n.registry}))
+	if n.cfg.Profiles {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// register gathers the metrics of all parts.
+func (n *Node) register() {
+	labels := prometheus.Labels{"cluster": string(n.cfg.Cluster), "node": string(n.cfg.Node)}
+	n.registry = prometheus.NewRegistry()
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r := prometheus.WrapRegistererWith(labels, n.registry)
+	r.MustRegister(n.edge.Collectors()...)
+	counter := func(name, help string, f func() uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_" + name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	counter("bus_sent_total", "Node messages sent.", func() uint64 { return n.bus.Stats().Sent })
+	counter("bus_received_total", "Node messages received.", func() uint64 { return n.bus.Stats().Received })
+	counter("bus_unsent_total", "Node messages not sent for want of a connection.", func() uint64 { return n.bus.Stats().Unsent })
+	counter("bus_dropped_total", "Node messages dropped because this node could not keep up.", func() uint64 { return n.bus.Stats().Dropped })
+	counter("bus_malformed_total", "Node messages that were not of a known version.", func() uint64 { return n.bus.Stats().Malformed })
+	counter("nats_reconnects_total", "Times that the connection to NATS was lost and made again.", n.conn.Reconnects)
+}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/token"
+)
+
+var (
+	errNeedToken  = errors.New("a token is needed: this server does not take names without one")
+	errNoKeys     = errors.New("this server has no token keys: log in by name")
+	errNameNeeded = errors.New("a client name is needed")
+)
+
+// authenticator is the edge's way to tokens.
+type authenticator struct {
+	verifier  *token.Verifier // nil: no keys
+	anonymous bool
+	send      token.Patterns // for clients whose token has no send claim
+}
+
+var _ edge.Authenticator = (*authenticator)(nil)
+
+func newAuthenticator(cfg Config) (*authenticator, error) {
+	send, err := token.NewPatterns(cfg.AllowSend...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: allow-send: %w", ErrConfig, err)
+	}
+	a := &authenticator{anonymous: cfg.Anonymous, send: send}
+	if len(cfg.TokenKeys) == 0 {
+		return a, nil
+	}
+	keys, err := token.ParseKeys(cfg.TokenKeys)
+	if err != nil {
+		return nil, fmt.Errorf("%w: token-key: %w", ErrConfig, err)
+	}
+	a.verifier, err = token.NewVerifier(keys, token.Options{
+		Issuer: cfg.TokenIssuer, Audience: cfg.TokenAudience,
+		ValidClient: func(s string) error { _, err := contracts.ParseClientID(s); return err },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: token-key: %w", ErrConfig, err)
+	}
+	return a, nil
+}
+
+// Token verifies a token.
+func (a *authenticator) Token(s string) (edge.Identity, error) {
+	if a.verifier == nil {
+		return edge.Identity{}, errNoKeys
+	}
+	c, err := a.verifier.Verify(s)
+	if err != nil {
+		return edge.Identity{}, err
+	}
+	return edge.Identity{Client: contracts.ClientID(c.Client), Expires: c.Expires, Send: c.Send.Or(a.send)}, nil
+}
+
+// Name takes a client at its word, in development.
+func (a *authenticator) Name(c contracts.ClientID) (edge.Identity, error) {
+	switch {
+	case !a.anonymous:
+		return edge.Identity{}, errNeedToken
+	case c == "":
+		return edge.Identity{}, errNameNeeded
+	}
+	return edge.Identity{Client: c, Send: a.send}, nil
+}
