@@ -162,14 +162,14 @@ func (a *Auth) decode(b []byte) *Error {
 	if err := decodeFields("auth", b, []field{{"token", &token}, {"client", &client}, {"device", &device}}); err != nil {
 		return err
 	}
-	if token == nil && client == nil {
-		return newError(CodeBadRequest, "auth needs token")
-	}
-	if len(token) > MaxTokenLength {
+	if len(token) > MaxTokenLength+len(`""`) {
 		return newError(CodeTooLarge, "token is too long")
 	}
 	if token != nil && json.Unmarshal(token, &a.Token) != nil || token != nil && token[0] != '"' {
 		return newError(CodeBadRequest, "token must be a string")
+	}
+	if a.Token == "" && client == nil {
+		return newError(CodeBadRequest, "auth needs token")
 	}
 	if client != nil {
 		id, err := decodeClientID(client)

@@ -7,9 +7,13 @@ import "unicode/utf8"
 // 128 bytes, this 0.2; FuzzScan holds it to the verdict of encoding/json. It does not recurse, and looks no deeper
 // than MaxDepth.
 
-// scanValue returns the index after the value that starts at b[i], or -1 if there is none.
-func scanValue(b []byte, i int) int {
-	var stack [MaxDepth]byte // the closing bracket of each open one
+// memberDepth is how deeply the value of an object's member may nest: an operation is itself one level around its data.
+const memberDepth = MaxDepth + 1
+
+// scanValue returns the index after the value that starts at b[i], or -1 if there is none or it nests deeper than
+// maxDepth, which is at most memberDepth.
+func scanValue(b []byte, i, maxDepth int) int {
+	var stack [memberDepth]byte // the closing bracket of each open one
 	depth := 0
 	for {
 		i = skipSpace(b, i)
@@ -18,7 +22,7 @@ func scanValue(b []byte, i int) int {
 		}
 		switch c := b[i]; c {
 		case '{', '[':
-			if depth == MaxDepth {
+			if depth == maxDepth {
 				return -1
 			}
 			stack[depth] = c + 2 // '{'+2 is '}', '['+2 is ']'
@@ -186,7 +190,7 @@ func ValidData(b []byte) bool {
 			return false
 		}
 	}
-	end := scanValue(b, 0)
+	end := scanValue(b, 0, MaxDepth)
 	return end >= 0 && skipSpace(b, end) == len(b) && utf8.Valid(b)
 }
 
@@ -211,7 +215,7 @@ func scanObject(b []byte, i int, dst []member) (n, end int) {
 		}
 		nameEnd := scanString(b, name-1) - 1
 		valueStart := skipSpace(b, i)
-		if i = scanValue(b, valueStart); i < 0 {
+		if i = scanValue(b, valueStart, memberDepth); i < 0 {
 			return 0, -1
 		}
 		if n < len(dst) {

@@ -54,7 +54,6 @@ func (s *Session) login(who Identity, device string) {
 	}
 	s.mu.Unlock()
 	s.edge.strange.Add(-1)
-	s.edge.roster.add(who.Client, s)
 	s.edge.work.Go(func() { s.edge.join(s) })
 }
 
@@ -83,9 +82,23 @@ func (e *Edge) join(s *Session) {
 	if e.cfg.Sessions == SessionsSingle {
 		e.replace(client, s.id, others)
 	}
-	s.push(contracts.AppendReady(nil, contracts.Ready{
+	s.announce(contracts.AppendReady(nil, contracts.Ready{
 		Client: client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
-	}), receipt{})
+	}))
+}
+
+// announce says ready and lets messages in, in one step: none comes before ready, and none is missed after it.
+func (s *Session) announce(ready []byte) {
+	s.mu.Lock()
+	if s.ending || s.gone {
+		s.mu.Unlock()
+		return
+	}
+	s.queue.add(ready, receipt{})
+	s.edge.roster.add(s.identity.Client, s)
+	next := s.start()
+	s.mu.Unlock()
+	s.write(next)
 }
 
 // replace ends the client's older sessions. Each removes its own record: this session takes nobody's place but by being

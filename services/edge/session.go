@@ -36,8 +36,8 @@ type Session struct {
 	started time.Time
 
 	// owned by the reading goroutine
-	requests rate.Limiter
-	bytes    rate.Limiter
+	requests *rate.Limiter
+	bytes    *rate.Limiter
 	strikes  int // requests refused for their rate, in a row
 
 	// set by log-in on the reading goroutine, before the session is in the roster
@@ -60,11 +60,11 @@ type Session struct {
 }
 
 func newSession(e *Edge, c connection) *Session {
-	s := &Session{edge: e, id: contracts.NewSessionID(), conn: c, started: time.Now()}
-	s.requests.SetLimit(limit(e.cfg.MessageRate))
-	s.requests.SetBurst(e.cfg.MessageBurst)
-	s.bytes.SetLimit(limit(e.cfg.ByteRate))
-	s.bytes.SetBurst(e.cfg.ByteBurst)
+	s := &Session{
+		edge: e, id: contracts.NewSessionID(), conn: c, started: time.Now(),
+		requests: rate.NewLimiter(limit(e.cfg.MessageRate), e.cfg.MessageBurst),
+		bytes:    rate.NewLimiter(limit(e.cfg.ByteRate), e.cfg.ByteBurst),
+	}
 	e.open.Add(1)
 	e.strange.Add(1)
 	e.all.Store(s, struct{}{})
@@ -117,14 +117,19 @@ func (s *Session) push(frame []byte, r receipt) contracts.Status {
 		return contracts.StatusOverload
 	}
 	s.queue.add(frame, r)
-	var next *batch
-	if s.writing == nil {
-		next = s.queue.next()
-		s.writing = next
-	}
+	next := s.start()
 	s.mu.Unlock()
 	s.write(next)
 	return 0
+}
+
+// start takes the next batch for writing, if no write is under way. s.mu is held.
+func (s *Session) start() *batch {
+	if s.writing != nil {
+		return nil
+	}
+	s.writing = s.queue.next()
+	return s.writing
 }
 
 // write starts the next write; the last line break is not needed in a frame.

@@ -25,6 +25,7 @@ const (
 	readBuffer   = 512
 	pingsPerSec  = 5 // that a client may send; more is a flood, and costs a write each
 	pingsBurst   = 20
+	closeAnswer  = 2 * time.Second // for a client to answer a close frame
 )
 
 // webSockets serves clients over WebSocket.
@@ -177,7 +178,7 @@ func tokenOf(r *http.Request) (string, error) {
 // connected makes melody's session ours, before its reader and its writer start.
 func (w *webSockets) connected(m *melody.Session) {
 	l := m.Keys[sessionKey].(*login)
-	c := &webSocket{m: m, remote: l.remote}
+	c := &webSocket{edge: w.edge, m: m, remote: l.remote}
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
 	m.Keys[sessionKey] = s
@@ -203,6 +204,7 @@ func (w *webSockets) connected(m *melody.Session) {
 
 // webSocket is a [connection].
 type webSocket struct {
+	edge   *Edge
 	m      *melody.Session
 	remote string
 }
@@ -211,8 +213,19 @@ var _ connection = (*webSocket)(nil)
 
 func (c *webSocket) Write(frame []byte) { _ = c.m.Write(frame) } // an error means closed: then disconnected follows
 
+// Close does not use melody's, which closes the socket right behind the close frame: what the client sent meanwhile is
+// then unread, so the kernel resets the connection, and the frame may be lost with it. Here the client gets time to
+// answer it. The session's own deadline bounds all this.
 func (c *webSocket) Close(code contracts.CloseCode, reason string) {
-	_ = c.m.CloseWithMsg(melody.FormatCloseMessage(int(code), reason))
+	c.edge.work.Go(func() {
+		ws := c.m.WebsocketConnection()
+		end := time.Now().Add(c.edge.cfg.WriteTime)
+		if err := ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason), end); err != nil {
+			c.Cut()
+			return
+		}
+		_ = ws.SetReadDeadline(time.Now().Add(min(closeAnswer, c.edge.cfg.WriteTime)))
+	})
 }
 
 func (c *webSocket) Cut() { _ = c.m.WebsocketConnection().NetConn().Close() }

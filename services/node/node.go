@@ -229,8 +229,8 @@ func (n *Node) abandon(ctx context.Context) {
 	n.servers.Wait()
 }
 
-// Edge gives tests and the console a look at the edge.
-func (n *Node) Edge() *edge.Edge { return n.edge }
+// Metrics are what /metrics shows.
+func (n *Node) Metrics() prometheus.Gatherer { return n.registry }
 
 func describe(what, address string, err error) error {
 	return fmt.Errorf("listen for %s on %s: %w", what, address, err)

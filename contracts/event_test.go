@@ -1,0 +1,75 @@
+package contracts
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+func TestAnOlderClientPassesOverWhatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	e, err := DecodeEvent([]byte(`{"presence":{"client":"bob"},"id":4,"ok":{"status":"stored","seq":7}}`))
+	if err != nil || e.OK == nil || *e.ID != 4 || e.OK.Status != "stored" {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+func TestAnswersAllocateNothing(t *testing.T) {
+	buf := make([]byte, 0, 128)
+	if n := testing.AllocsPerRun(100, func() { buf = AppendOK(buf[:0], MaxRequestID, Delivered) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// FuzzDecodeEvent holds what a client reads: nothing makes the decoder panic, and what it accepts stays the same when it
+// is written and read again.
+func FuzzDecodeEvent(f *testing.F) {
+	for _, c := range readCases[eventCase](f, "events.jsonl") {
+		f.Add([]byte(c.Line))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		e, err := DecodeEvent(line)
+		if err != nil {
+			return
+		}
+		if !json.Valid(line) {
+			t.Fatalf("accepted, but not JSON: %q", line)
+		}
+		first, err := json.Marshal(e)
+		if err != nil {
+			t.Fatalf("%+v cannot be written: %v", e, err)
+		}
+		e, err = DecodeEvent(first)
+		if err != nil {
+			t.Fatalf("%s cannot be read: %v", first, err)
+		}
+		second, err := json.Marshal(e)
+		if err != nil || !bytes.Equal(first, second) {
+			t.Fatalf("%s became %s: %v", first, second, err)
+		}
+	})
+}
+
+func BenchmarkEncodeMsg(b *testing.B) {
+	req, _ := DecodeRequest(send128)
+	b.ReportAllocs()
+	for b.Loop() {
+		EncodeMsg("user-000041", req.Send.Data)
+	}
+}
+
+func BenchmarkDecodeEvent(b *testing.B) {
+	for name, line := range map[string][]byte{
+		"ok":  AppendOK(nil, 123456, Delivered),
+		"msg": EncodeMsg("user-000041", []byte(`{"text":"`+string(bytes.Repeat([]byte("x"), 73))+`"}`)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := DecodeEvent(line); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the command was understood, and failed
+	exitUsage  = 2 // the command was not understood, or its configuration cannot work
+)
+
+// commands is the grammar of the command line: one field per command, in the order of the help.
+type commands struct {
+	Version kong.VersionFlag `name:"version" help:"Print the version and exit."`
+
+	Dev    devCmd    `cmd:"" help:"Run a whole system on this machine, to try things out."`
+	Edge   edgeCmd   `cmd:"" help:"Run an edge: the server that clients connect to."`
+	Listen listenCmd `cmd:"" help:"Print the messages that reach a client."`
+	Send   sendCmd   `cmd:"" help:"Send one message, and say what became of it."`
+	Chat   chatCmd   `cmd:"" help:"Talk to another client, line by line."`
+	Token  tokenCmd  `cmd:"" help:"Make a login token, or the keys to make tokens with."`
+}
+
+const description = "Real-time messages between clients on different servers. Start with `beeline dev`."
+
+// run does what args ask for and returns the exit code. Errors are printed as one sentence on stderr.
+func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &process{
+		getenv:   getenv,
+		stdin:    stdin,
+		stdout:   &lockedWriter{w: stdout},
+		stderr:   &lockedWriter{w: stderr},
+		terminal: isTerminal(stderr),
+		now:      time.Now,
+		start:    startNode,
+	}
+	return p.run(ctx, args, stdout)
+}
+
+// run is the function run with the process made. Help goes to the bare writer, which knows how wide the terminal is.
+func (p *process) run(ctx context.Context, args []string, helpTo io.Writer) int {
+	var exited bool // by --help or --version
+	source := &settings{getenv: p.getenv, environment: map[*kong.Flag]string{}}
+	parser, err := newParser(&commands{}, source,
+		kong.Writers(helpTo, p.stderr),
+		kong.Exit(func(int) { exited = true }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(p, source),
+	)
+	if err != nil {
+		return p.fail(fmt.Errorf("read the grammar of the command line: %w", err))
+	}
+	if len(args) == 0 {
+		parser.Stdout = p.stderr
+		_, _ = parser.Parse([]string{"--help"})
+		return exitUsage
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case exited:
+		return exitOK
+	case err != nil:
+		return p.fail(explainUsage(err))
+	}
+	return p.fail(parsed.Run())
+}
+
+// newParser builds the grammar with the defaults of the packages that the flags configure.
+func newParser(grammar *commands, source *settings, options ...kong.Option) (*kong.Kong, error) {
+	options = append([]kong.Option{
+		kong.Name("beeline"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.ExplicitGroups(edgeGroups),
+		kong.Vars{"version": version()},
+		edgeDefaults(),
+		kong.PostBuild(source.takeEnvironment),
+		kong.Resolvers(source),
+	}, options...)
+	return kong.New(grammar, options...)
+}
+
+// usageError is about how a command was called or configured.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes an error that ends with [exitUsage].
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// explainUsage adds to an error of the command line where the right usage is described.
+func explainUsage(err error) error {
+	command := "beeline"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if selected := parse.Context.Selected(); selected != nil {
+			command += " " + selected.Name
+		}
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return usage
+	}
+	return usagef("%w (see %s --help)", err, command)
+}
+
+// fail prints err, if it is one, and returns the exit code. What a server said about a request stands by itself.
+func (p *process) fail(err error) int {
+	var (
+		usage  *usageError
+		answer *contracts.Error
+		quiet  *quietError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &quiet):
+		return exitFailed
+	case errors.As(err, &usage):
+		fmt.Fprintln(p.stderr, "beeline:", sentence(err))
+		return exitUsage
+	case errors.As(err, &answer):
+		fmt.Fprintln(p.stderr, sentence(answer))
+	default:
+		fmt.Fprintln(p.stderr, "beeline:", sentence(err))
+	}
+	return exitFailed
+}
+
+// sentence returns an error on one line, without what would do something to a terminal: it may quote a server.
+func sentence(err error) string { return printable(strings.ReplaceAll(err.Error(), "\n", "; ")) }
+
+// quietError ends a command that has already said what went wrong.
+type quietError struct{}
+
+func (*quietError) Error() string { return "failed" }
+
+// version describes the build in one line.
+func version() string {
+	v := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("beeline %s %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/tools/client"
+)
+
+// connectFlags say where a client connects, and as whom.
+type connectFlags struct {
+	As        string `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
+	URL       string `name:"url" env:"BEELINE_URL" default:"ws://127.0.0.1:8081" placeholder:"${default}" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path."`
+	Token     string `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
+	TokenFile string `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
+	Device    string `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
+}
+
+// address returns the URL to connect to.
+func (f connectFlags) address() (string, error) {
+	text := f.URL
+	if !strings.Contains(text, "://") {
+		text = "ws://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return "", usagef("--url: %q is not an address such as ws://127.0.0.1:8081", f.URL)
+	}
+	switch u.Scheme {
+	case "ws", "wss":
+	case "http", "https":
+		u.Scheme = "ws" + strings.TrimPrefix(u.Scheme, "http")
+	default:
+		return "", usagef("--url: %q must begin with ws:// or wss://", f.URL)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = client.Path
+	}
+	return u.String(), nil
+}
+
+// check refuses flags that do not say, or say twice, who connects.
+func (f connectFlags) check() error {
+	switch {
+	case f.Token != "" && f.TokenFile != "":
+		return usagef("--token and --token-file: give one of them (or BEELINE_TOKEN, or BEELINE_TOKEN_FILE)")
+	case f.As == "" && f.Token == "" && f.TokenFile == "":
+		return usagef("say who you are: --as NAME for a development server, or --token")
+	}
+	for _, id := range []struct{ flag, value string }{{"as", f.As}, {"device", f.Device}} {
+		if id.value == "" {
+			continue
+		}
+		if _, err := contracts.ParseClientID(id.value); err != nil {
+			return usagef("--%s: %w", id.flag, err)
+		}
+	}
+	return nil
+}
+
+// token returns the login token as it is now, or "" when there is none.
+func (f connectFlags) token() (string, error) { return secret("token", f.Token, f.TokenFile) }
+
+// dial connects. handle gets the messages, and onState, which may be nil, the changes of the connection.
+func (f connectFlags) dial(
+	ctx context.Context, p *process, handle func(client.Message), onState func(client.StateChange),
+) (*client.Client, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	address, err := f.address()
+	if err != nil {
+		return nil, err
+	}
+	options := client.Options{
+		Client: contracts.ClientID(f.As), Device: f.Device, Handler: handle, OnState: onState,
+		MaxFrame: contracts.MaxMaxFrame, // each frame has one message, whose size is for the server to judge
+	}
+	if f.Token != "" || f.TokenFile != "" {
+		if _, err := f.token(); err != nil {
+			return nil, err
+		}
+		options.Token = func(context.Context) (string, error) { return f.token() }
+	}
+	done := p.waiting("connecting to " + address)
+	c, err := client.Dial(ctx, address, options)
+	done()
+	if err != nil {
+		return nil, explainDial(err)
+	}
+	if who := string(c.Ready().Client); f.As != "" && who != f.As {
+		return nil, errors.Join(usagef("--as %s: the token is for %s", f.As, who), c.Close())
+	}
+	return c, nil
+}
+
+// explainDial adds what to do about the usual reason why nobody answers.
+func explainDial(err error) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w (is an edge running there? beeline dev starts two)", err)
+	}
+	return err
+}
+
+// explainSend says it with names when the recipient is not there, and otherwise what [explainTime] says.
+func explainSend(err error, to contracts.ClientID, limit time.Duration) error {
+	var answer *contracts.Error
+	if errors.As(err, &answer) && answer.Code == contracts.CodeOffline {
+		return &contracts.Error{Code: answer.Code, Message: string(to) + " is not connected"}
+	}
+	return explainTime(err, limit)
+}
+
+// explainTime replaces the words for the end of a context by those for a person.
+func explainTime(err error, limit time.Duration) error {
+	switch {
+	case !errors.Is(err, context.DeadlineExceeded):
+		return err
+	case client.MayHaveArrived(err):
+		return fmt.Errorf("no answer within %v: the message may or may not arrive", limit)
+	default:
+		return fmt.Errorf("%v was not enough: %w", limit, err)
+	}
+}
+
+// reporter returns a function that tells a person on standard error what the connection does.
+func reporter(p *process) func(client.StateChange) {
+	again := false
+	return func(s client.StateChange) {
+		switch s.State {
+		case client.Online:
+			word := "connected"
+			if again {
+				word = "connected again"
+			}
+			again = true
+			fmt.Fprintf(p.stderr, "%s to edge %s of cluster %s as %s\n", word, s.Ready.Node, s.Ready.Cluster, s.Ready.Client)
+		case client.Offline:
+			fmt.Fprintf(p.stderr, "not connected: %v; next try in %v\n", sentence(s.Err), s.RetryIn.Round(100*time.Millisecond))
+		case client.Connecting, client.Closed: // the first says nothing new, the second is the command's error
+		}
+	}
+}

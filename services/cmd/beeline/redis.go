@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// devRedis is a Redis for `beeline dev`: a redis-server that is a child of this process, or one inside it.
+type devRedis struct {
+	addr string
+	what string // which it is, for a person
+	stop func(context.Context) error
+}
+
+// Kinds of Redis for dev.
+const (
+	redisAuto     = "auto" // a server if there is one on PATH
+	redisServer   = "server"
+	redisEmbedded = "embedded"
+)
+
+const (
+	redisStartTime = 5 * time.Second
+	redisStopTime  = 2 * time.Second
+	redisTries     = 3 // a free port can be gone before the server takes it
+)
+
+// startRedis starts a Redis of the given kind.
+func startRedis(ctx context.Context, kind string) (*devRedis, error) {
+	if kind == redisEmbedded {
+		return startEmbeddedRedis("as asked")
+	}
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		if kind == redisServer {
+			return nil, errors.New("there is no redis-server on PATH: install Redis, or use --redis embedded")
+		}
+		return startEmbeddedRedis("no redis-server on PATH")
+	}
+	for range redisTries {
+		var r *devRedis
+		if r, err = startRedisServer(ctx, path); err == nil {
+			return r, nil
+		}
+	}
+	if kind == redisAuto && ctx.Err() == nil {
+		return startEmbeddedRedis("redis-server does not start: " + err.Error())
+	}
+	return nil, fmt.Errorf("start redis-server: %w", err)
+}
+
+// startEmbeddedRedis starts one inside this process. Its keys expire only when told that time has passed.
+func startEmbeddedRedis(why string) (*devRedis, error) {
+	m := miniredis.NewMiniRedis()
+	if err := m.Start(); err != nil {
+		return nil, fmt.Errorf("start the embedded Redis: %w", err)
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				m.FastForward(time.Second)
+			case <-quit:
+				return
+			}
+		}
+	}()
+	stop := func(context.Context) error {
+		close(quit)
+		<-done
+		m.Close()
+		return nil
+	}
+	return &devRedis{addr: m.Addr(), what: "embedded: " + why, stop: stop}, nil
+}
+
+// child is a process that ends with this one.
+type child struct {
+	pid    int
+	signal func(os.Signal) error
+	ended  chan struct{} // closed when it has ended
+	err    error         // what it ended with; set before ended is closed
+}
+
+// startChild starts a command and waits for its end in a goroutine of its own. That goroutine keeps its thread, because
+// on Linux a child is told to end when the thread that started it does.
+func startChild(cmd *exec.Cmd) (*child, error) {
+	c := &child{ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			c.pid, c.signal = cmd.Process.Pid, cmd.Process.Signal
+		}
+		started <- err
+		if err == nil {
+			c.err = cmd.Wait()
+			close(c.ended)
+		}
+	}()
+	return c, <-started
+}
+
+// stop ends the child by its process id: politely, and after a while not.
+func (c *child) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisStopTime)
+	defer cancel()
+	_ = c.signal(syscall.SIGTERM)
+	select {
+	case <-c.ended:
+		return nil
+	case <-ctx.Done():
+	}
+	_ = c.signal(os.Kill)
+	<-c.ended
+	return fmt.Errorf("process %d had to be killed", c.pid)
+}
+
+// startRedisServer starts a redis-server on a free port of 127.0.0.1 that stores nothing.
+func startRedisServer(ctx context.Context, path string) (*devRedis, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	addr := net.JoinHostPort(localhost, strconv.Itoa(port))
+	cmd := exec.Command(path, "--bind", localhost, "--port", strconv.Itoa(port), //nolint:gosec // path is what LookPath found
+		"--save", "", "--appendonly", "no", "--dir", os.TempDir(), "--daemonize", "no", "--loglevel", "warning")
+	cmd.SysProcAttr = childAttributes()
+	c, err := startChild(cmd)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisStartTime)
+	defer cancel()
+	version, err := waitForRedis(ctx, addr, c.ended)
+	if err != nil {
+		return nil, errors.Join(err, c.stop(context.WithoutCancel(ctx)))
+	}
+	return &devRedis{
+		addr: addr,
+		what: fmt.Sprintf("redis-server %s, process %d, stores nothing", version, c.pid),
+		stop: c.stop,
+	}, nil
+}
+
+// waitForRedis asks until the server answers, and returns its version.
+func waitForRedis(ctx context.Context, addr string, ended <-chan struct{}) (string, error) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		version, err := redisVersion(ctx, addr)
+		if err == nil {
+			return version, nil
+		}
+		select {
+		case <-ended:
+			return "", errors.New("it ended at once")
+		case <-ctx.Done():
+			return "", fmt.Errorf("it does not answer: %w", err)
+		case <-ticker.C:
+		}
+	}
+}
+
+// redisVersion asks a server for its version, which only one that is ready tells.
+func redisVersion(ctx context.Context, addr string) (string, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	if _, err := conn.Write([]byte("INFO server\r\nQUIT\r\n")); err != nil {
+		return "", err
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		if version, ok := strings.CutPrefix(lines.Text(), "redis_version:"); ok {
+			return version, nil
+		}
+	}
+	return "", errors.New("it is not ready")
+}

@@ -1,0 +1,258 @@
+package presence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// ErrUnavailable is wrapped by every error that says that Redis could not be reached or did not do what it was asked.
+var ErrUnavailable = errors.New("the directory is not available")
+
+// ErrClosed is returned by calls on a directory that is closed.
+var ErrClosed = errors.New("the directory is closed")
+
+var errBusy = errors.New("too many writes are waiting")
+
+// Directory is one process's access to the directory. Its methods are safe for concurrent use.
+type Directory struct {
+	// Set once.
+	cfg    Config
+	log    *slog.Logger
+	client redis.UniversalClient
+	writer *writer // nil for a Redis Cluster
+	leases *leases
+	cancel context.CancelFunc
+	ctx    context.Context // ends when the directory is closed: for its own loops
+
+	// Signals.
+	lost     chan struct{}
+	restored chan struct{}
+	corpses  chan corpse
+
+	standing atomic.Int32 // a standing
+	closed   atomic.Bool
+	writes   atomic.Uint64 // numbers the entries that are written
+	stats    stats
+
+	mu    sync.Mutex // orders start and Close
+	loops sync.WaitGroup
+	ended chan struct{} // closed when Close is through
+}
+
+// Open connects to Redis and reads the leases of the nodes. It takes no lease: a process that only looks up needs none.
+// The error is [ErrConfig] or [ErrUnavailable], in one sentence that says what to do.
+func Open(ctx context.Context, cfg Config) (*Directory, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	d := &Directory{
+		cfg: cfg, log: cfg.Logger, client: cfg.Redis.open(), leases: newLeases(cfg.LeaseTTL),
+		lost: make(chan struct{}), restored: make(chan struct{}, 1), corpses: make(chan corpse, pruneQueue),
+		ended: make(chan struct{}),
+	}
+	if err := d.check(ctx); err != nil {
+		_ = d.client.Close()
+		return nil, err
+	}
+	names, err := d.refresh(ctx, nil)
+	if err != nil {
+		_ = d.client.Close()
+		return nil, err
+	}
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if !cfg.Redis.Cluster {
+		d.writer = newWriter(d.client, cfg.callTimeout())
+		d.start(d.writer.loop)
+	}
+	d.start(func(ctx context.Context) { d.refreshLoop(ctx, names) })
+	d.start(d.pruneLoop)
+	return d, nil
+}
+
+// start runs a loop until the directory is closed. It returns false if that is the case already.
+func (d *Directory) start(loop func(context.Context)) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed.Load() {
+		return false
+	}
+	d.loops.Go(func() { loop(d.ctx) })
+	return true
+}
+
+// Connect writes the entry of a session of this node, and returns the client's other live entries. Node and Epoch of e are set by the
+// directory; Device must be empty or have the alphabet of a client id. To write an entry again is harmless.
+//
+// The error is [ErrNoLease], [ErrNodeTaken], [ErrClosed], [ErrUnavailable] or ctx's. After the last two the entry may or may not have been
+// written, even a little later: call [Directory.Disconnect] for a session that is given up.
+func (d *Directory) Connect(ctx context.Context, client contracts.ClientID, e contracts.Entry) ([]contracts.Entry, error) {
+	switch standing(d.standing.Load()) {
+	case standingHeld:
+	case standingLost:
+		return nil, ErrNodeTaken
+	default:
+		return nil, ErrNoLease
+	}
+	if _, err := contracts.ParseSessionID(e.Session); err != nil {
+		return nil, fmt.Errorf("presence: connect: %w", err)
+	}
+	if !validDevice(e.Device) {
+		return nil, fmt.Errorf("presence: connect: the device: %w", contracts.ErrInvalidID)
+	}
+	e.Node, e.Epoch = d.cfg.Node, d.cfg.Epoch
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
+	defer cancel()
+
+	key := contracts.ClientKey(d.cfg.Cluster, client.Token())
+	args := []any{string(e.Session), encodeEntry(e, d.writes.Add(1))}
+	cmd := redis.NewStringSliceCmd(ctx, connectScript.args(false, key, args...)...)
+	err := d.do(ctx, cmd)
+	if isNoScript(err) {
+		cmd = redis.NewStringSliceCmd(ctx, connectScript.args(true, key, args...)...)
+		err = d.do(ctx, cmd)
+	}
+	if err != nil {
+		return nil, d.failed("connect", err)
+	}
+	d.stats.connects.Add(1)
+	return d.others(ctx, e.Session, appendFound(nil, 0, string(key), cmd.Val())), nil
+}
+
+// others returns the entries of a record that are alive, but for one session. An entry of which Redis did not say whether it is alive
+// counts: nobody is declared offline because Redis is.
+func (d *Directory) others(ctx context.Context, but contracts.SessionID, record []found) []contracts.Entry {
+	d.judge(ctx, record)
+	var others []contracts.Entry
+	for i := range record {
+		switch f := &record[i]; f.verdict {
+		case live, unknown:
+			if f.entry.Session != but {
+				others = append(others, f.entry)
+			}
+		case dead:
+			d.prune(f)
+		}
+	}
+	return others
+}
+
+// Disconnect removes the entry of one session, and nothing else. It is not an error if there is none, and the session may be another
+// node's: whoever finds that a node does not hold a session may remove it.
+// The error is [ErrClosed], [ErrUnavailable] or ctx's; the entry then stays until it is removed in another try, or dies with its node.
+func (d *Directory) Disconnect(ctx context.Context, client contracts.ClientID, session contracts.SessionID) error {
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
+	defer cancel()
+	// A session id is unique, so this can hit no other session; no script is needed.
+	cmd := redis.NewIntCmd(ctx, "hdel", string(contracts.ClientKey(d.cfg.Cluster, client.Token())), string(session))
+	if err := d.do(ctx, cmd); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
+		return d.failed("disconnect", err)
+	}
+	d.stats.disconnects.Add(1)
+	return nil
+}
+
+// do carries out a write, together with others if that pays.
+func (d *Directory) do(ctx context.Context, cmd redis.Cmder) error {
+	if d.closed.Load() {
+		return ErrClosed
+	}
+	if d.writer == nil {
+		return d.client.Process(ctx, cmd)
+	}
+	return d.writer.do(ctx, cmd)
+}
+
+// failed counts an error and says what could not be done.
+func (d *Directory) failed(what string, err error) error {
+	if errors.Is(err, ErrClosed) || errors.Is(err, redis.ErrClosed) {
+		return ErrClosed
+	}
+	d.stats.errors.Add(1)
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, what, err)
+}
+
+// Close ends the loops, gives the lease back if it is still ours, and closes the connections. Entries are not removed: those of a
+// node without a lease do not count. It takes about twice the time that a call may take, at most; no goroutine is left. The error says
+// that the lease could not be given back, in which case it lapses. A second call waits for the first and returns nil.
+func (d *Directory) Close(ctx context.Context) error {
+	d.mu.Lock()
+	first := d.closed.CompareAndSwap(false, true)
+	d.mu.Unlock()
+	if !first {
+		<-d.ended
+		return nil
+	}
+	defer close(d.ended)
+	d.cancel()
+	d.loops.Wait() // each is within one call
+	var err error
+	if d.holds() {
+		err = d.release(ctx)
+	}
+	_ = d.client.Close()
+	return err
+}
+
+// check finds out whether Redis is there and is what the configuration says. Its errors say what to do.
+func (d *Directory) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(d.cfg.callTimeout(), time.Second))
+	defer cancel()
+	err := d.client.Ping(ctx).Err()
+	if err == nil {
+		err = d.checkCluster(ctx)
+	}
+	if err == nil {
+		loadScripts(ctx, d.client)
+		return nil
+	}
+	advice := "does not answer: check that it runs and that the address is right"
+	for _, known := range []struct{ text, advice string }{
+		{"WRONGPASS", "refuses the login: check the user name and the password"},
+		{"NOAUTH", "wants a login: set a password"},
+		{"invalid password", "refuses the login: check the password"},
+		{"NOPERM", "does not allow this user what is needed: check its rights"},
+		{"LOADING", "is still loading its data: try again in a moment"},
+		{"cluster support disabled", "is not a Redis Cluster: leave cluster mode off"},
+		{errIsCluster.Error(), "is part of a Redis Cluster: switch cluster mode on"},
+		{"cluster has no nodes", "is part of a Redis Cluster that has no slots assigned: check its state with CLUSTER INFO"},
+		{errClusterDown.Error(), "is part of a Redis Cluster that is not working: check its state with CLUSTER INFO"},
+	} {
+		if strings.Contains(err.Error(), known.text) {
+			advice = known.advice
+			break
+		}
+	}
+	return fmt.Errorf("%w: Redis at %s %s: %w", ErrUnavailable, d.cfg.Redis, advice, err)
+}
+
+var (
+	errIsCluster   = errors.New("cluster_enabled:1")
+	errClusterDown = errors.New("cluster_state is not ok")
+)
+
+// checkCluster compares the kind of server with the one that is expected.
+func (d *Directory) checkCluster(ctx context.Context) error {
+	if !d.cfg.Redis.Cluster {
+		// A server that cannot say is none.
+		if info, err := d.client.Info(ctx, "cluster").Result(); err == nil && strings.Contains(info, errIsCluster.Error()) {
+			return errIsCluster
+		}
+		return nil
+	}
+	info, err := d.client.ClusterInfo(ctx).Result()
+	if err == nil && !strings.Contains(info, "cluster_state:ok") {
+		return errClusterDown
+	}
+	return err
+}

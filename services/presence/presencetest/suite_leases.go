@@ -1,0 +1,201 @@
+package presencetest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/presence"
+)
+
+var leasePromises = map[string]func(*world){
+	"TheEntriesOfACrashedNodeStopCounting":         crashedNode,
+	"TheEntriesOfARestartedNodeDoNotCount":         restartedNode,
+	"TheNodeIDOfALivingNodeIsRefused":              livingNodeID,
+	"ANodeIDIsTakenOverAfterACrash":                takeOver,
+	"ANodeIDIsFreeAfterAClose":                     freeAfterClose,
+	"ANodeThatWasAwayTooLongLearnsThatItLost":      lost,
+	"CloseLeavesTheLeaseOfAnother":                 releaseForeign,
+	"AcquireGivesUpWithItsContext":                 acquireGivesUp,
+	"TheSweepRemovesWhatNobodyReads":               sweep,
+	"NodesListsTheLiving":                          nodes,
+	"AMissingLeaseProvesNothingRightAfterTheStart": graceAtStart,
+}
+
+func crashedNode(w *world) {
+	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
+	s := b.connect("ann")
+	gone := a.connect("ann")
+	a.connect("bob")
+	b.expect("ann", gone, s)
+	crash := time.Now()
+	a.crash()
+	b.expect("ann", gone, s) // the lease lives on
+	w.until("the crashed node's entries stop counting", func() bool { return len(b.find("ann")) == 1 })
+	if took := time.Since(crash); took < shortLife/2 {
+		w.Errorf("a lease of 1 s was gone after %v", took)
+	}
+	b.expect("ann", s)
+	b.expect("bob")
+	w.until("dead entries are removed by who reads them", func() bool {
+		b.find("ann")
+		b.find("bob")
+		return w.stored("ann") == 1 && w.stored("bob") == 0
+	})
+	if s := b.Stats(); s.Pruned != 2 {
+		w.Errorf("2 entries were removed, %d were counted", s.Pruned)
+	}
+}
+
+func restartedNode(w *world) {
+	a, b := w.join("a", 1), w.join("b", 2)
+	old := a.connect("ann")
+	b.expect("ann", old)
+	a.close()
+	a = w.join("a", 3)
+	s := a.connect("ann")
+	b.expect("ann", s) // although b's cache says that a lives with its old epoch
+	a.expect("ann", s)
+	w.until("the entry of the old epoch is removed", func() bool { b.find("ann"); return w.stored("ann") == 1 })
+}
+
+func livingNodeID(w *world) {
+	a := w.join("a", 1, shortLease)
+	s := a.connect("ann")
+	start := time.Now()
+	second := w.open("a", 2, shortLease)
+	err := second.Acquire(w.Context())
+	if took := time.Since(start); !errors.Is(err, presence.ErrNodeTaken) || took > shortLife {
+		w.Errorf("a second node a: %v after %v", err, took)
+	}
+	a.expect("ann", s)
+	select {
+	case <-a.Lost():
+		w.Error("the first node lost its lease")
+	default:
+	}
+	a.close()
+	w.must(second.Acquire(w.Context())) // it may try again
+	second.expect("ann")
+}
+
+func takeOver(w *world) {
+	a := w.join("a", 1, shortLease)
+	a.connect("ann")
+	a.crash()
+	crash := time.Now()
+	next := w.join("a", 2, shortLease)
+	if took := time.Since(crash); took < shortLife/2 || took > promptly {
+		w.Errorf("a lease of 1 s was taken over after %v", took)
+	}
+	next.expect("ann")
+	next.expect("bob", next.connect("bob"))
+}
+
+func freeAfterClose(w *world) {
+	for i := range 3 {
+		a := w.join("a", contracts.Epoch(i))
+		a.expect("ann", a.connect("ann"))
+		a.close()
+		if n := w.Client.Exists(w.Context(), w.leaseKey("a")).Val(); n != 0 {
+			w.Error("the lease was not given back")
+		}
+	}
+}
+
+func lost(w *world) {
+	a := w.join("a", 1, shortLease)
+	a.gate.Cut()
+	next := w.join("a", 2, shortLease)
+	a.gate.Mend()
+	select {
+	case <-a.Lost():
+	case <-time.After(promptly):
+		w.Fatal("the first node does not learn that it lost its lease")
+	}
+	if _, err := a.Connect(w.Context(), "ann", contracts.Entry{Session: contracts.NewSessionID()}); !errors.Is(err, presence.ErrNodeTaken) {
+		w.Errorf("connect without the lease: %v", err)
+	}
+	a.close()
+	next.expect("ann", next.connect("ann"))
+	if got := w.Client.Get(w.Context(), w.leaseKey("a")).Val(); got != contracts.Epoch(2).String() {
+		w.Errorf("the lease is held by %q", got)
+	}
+}
+
+func releaseForeign(w *world) {
+	a := w.join("a", 1) // which renews only after 1.5 s
+	foreign := contracts.Epoch(77).String()
+	w.must(w.Client.Set(w.Context(), w.leaseKey("a"), foreign, time.Minute).Err())
+	a.close()
+	if got := w.Client.Get(w.Context(), w.leaseKey("a")).Val(); got != foreign {
+		w.Errorf("the lease of another is %q after the close", got)
+	}
+}
+
+func acquireGivesUp(w *world) {
+	w.must(w.Client.Set(w.Context(), w.leaseKey("a"), contracts.Epoch(77).String(), time.Minute).Err())
+	a := w.open("a", 1)
+	ctx, cancel := withTimeout(w, 300*time.Millisecond)
+	defer cancel()
+	if err := a.Acquire(ctx); !errors.Is(err, presence.ErrNodeTaken) {
+		w.Errorf("acquire: %v", err)
+	}
+	w.must(w.Client.Persist(w.Context(), w.leaseKey("a")).Err())
+	if err := a.Acquire(w.Context()); !errors.Is(err, presence.ErrNodeTaken) {
+		w.Errorf("acquire what never ends: %v", err)
+	}
+}
+
+// graceAtStart is about a reader that knows nothing yet: it must not remove what a node that is about to renew has written.
+func graceAtStart(w *world) {
+	a := w.join("a", 1)
+	s := a.connect("ann")
+	w.must(w.Client.Del(w.Context(), w.leaseKey("a")).Err()) // until a's next renewal
+	b := w.join("b", 2)
+	b.expect("ann")
+	w.until("the lease is back", func() bool { return len(b.find("ann")) == 1 })
+	b.expect("ann", s)
+	if s := b.Stats(); s.Pruned != 0 {
+		w.Errorf("%d entries were removed", s.Pruned)
+	}
+}
+
+func sweep(w *world) {
+	often := func(c *presence.Config) {
+		shortLease(c)
+		c.SweepInterval, c.SweepPause = 50*time.Millisecond, time.Millisecond
+	}
+	a := w.join("a", 1, shortLease)
+	const n = 300 // more than a step
+	for i := range n {
+		a.connect(clientNamed("client", fmt.Sprint(i)))
+	}
+	w.must(w.Client.SAdd(w.Context(), string(contracts.NodesKey(w.cluster)), "not a node").Err())
+	b, c := w.join("b", 2, often), w.join("c", 3, often)
+	s := b.connect("ann")
+	a.crash()
+	left := func() (left int) {
+		for i := range n {
+			left += w.stored(clientNamed("client", fmt.Sprint(i)))
+		}
+		return left
+	}
+	w.until("the entries of the crashed node are swept", func() bool { return left() == 0 })
+	w.until("its id is forgotten", func() bool {
+		return w.Client.SCard(w.Context(), string(contracts.NodesKey(w.cluster))).Val() == 2
+	})
+	b.expect("ann", s)
+	c.expect("ann", s)
+	if pruned := b.Stats().Pruned + c.Stats().Pruned; pruned != n {
+		w.Errorf("%d entries were removed, %d were dead", pruned, n)
+	}
+}
+
+func nodes(w *world) {
+	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
+	w.until("a sees b", func() bool { return fmt.Sprint(a.Nodes()) == "[{a 0000000000000001} {b 0000000000000002}]" })
+	b.close()
+	w.until("a sees that b has left", func() bool { return fmt.Sprint(a.Nodes()) == "[{a 0000000000000001}]" })
+}

@@ -1,0 +1,73 @@
+package presence
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // Redis names scripts by their SHA-1
+	_ "embed"
+	"encoding/hex"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Every script touches one key, so that all work in a Redis Cluster, and is idempotent, because go-redis sends a command
+// again after a lost reply.
+var (
+	//go:embed script/connect.lua
+	connectSource string
+	//go:embed script/prune.lua
+	pruneSource string
+	//go:embed script/acquire.lua
+	acquireSource string
+	//go:embed script/renew.lua
+	renewSource string
+	//go:embed script/release.lua
+	releaseSource string
+
+	connectScript = newScript(connectSource)
+	pruneScript   = newScript(pruneSource)
+	acquireScript = newScript(acquireSource)
+	renewScript   = newScript(renewSource)
+	releaseScript = newScript(releaseSource)
+
+	scripts = []script{connectScript, pruneScript, acquireScript, renewScript, releaseScript}
+)
+
+type script struct{ source, sha string }
+
+func newScript(source string) script {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec // see the import
+	return script{source: source, sha: hex.EncodeToString(sum[:])}
+}
+
+// args returns the arguments of EVALSHA, or of EVAL, which also loads the script.
+func (s script) args(eval bool, key contracts.Key, args ...any) []any {
+	name, body := "evalsha", s.sha
+	if eval {
+		name, body = "eval", s.source
+	}
+	return append(append(make([]any, 0, 4+len(args)), name, body, 1, string(key)), args...)
+}
+
+// isNoScript tells whether Redis has lost the script: it was restarted, failed over or told to forget.
+func isNoScript(err error) bool { return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") }
+
+// run runs the script by itself.
+func (s script) run(ctx context.Context, c redis.UniversalClient, key contracts.Key, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, s.args(false, key, args...)...)
+	_ = c.Process(ctx, cmd)
+	if isNoScript(cmd.Err()) {
+		cmd = redis.NewCmd(ctx, s.args(true, key, args...)...)
+		_ = c.Process(ctx, cmd)
+	}
+	return cmd
+}
+
+// loadScripts saves the first calls a round trip. Its errors are left to those calls, which would meet them too:
+// in a Redis Cluster one replica that is down is an error here.
+func loadScripts(ctx context.Context, c redis.UniversalClient) {
+	for _, s := range scripts {
+		_ = c.ScriptLoad(ctx, s.source)
+	}
+}

@@ -1,0 +1,111 @@
+package tests
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/beeline-rt/beeline/"
+
+// rules say what the production code under a folder may import of this project, and who alone may import what from
+// outside. The first that matches a file counts.
+var rules = []struct {
+	folder string
+	allow  []string
+	why    string
+}{
+	{"contracts/", nil, "contracts is what others agree on: it depends on nobody"},
+	{"broker/", []string{"contracts", "broker"}, "broker carries; what it carries is decided above it"},
+	{"services/cmd/", []string{"contracts", "broker", "services", "tools/client"}, "the commands sit on top of the services; tools/client is a leaf that imports contracts only"},
+	{"services/node/", []string{"contracts", "broker", "services"}, "node wires the services, and nothing below it knows it"},
+	{"services/presence/presencetest", []string{"contracts", "services/presence"}, "a conformance suite knows its own package only"},
+	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"services/presence/", []string{"contracts", "broker", "services/presence"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"tools/client/", []string{"contracts", "tools/client"}, "the client library is for programs that know nothing of the servers"},
+	{"tools/", []string{"contracts", "broker", "services", "tools"}, "tools may use all but the tests"},
+	{"tests/", []string{"contracts", "broker", "services", "tools", "tests"}, ""},
+}
+
+// alone says which folder alone imports a library.
+var alone = map[string]string{
+	"github.com/nats-io/":         "broker/",
+	"github.com/redis/":           "services/presence/",
+	"github.com/olahol/melody":    "services/edge/",
+	"github.com/golang-jwt/":      "services/token/",
+	"github.com/alecthomas/kong":  "services/cmd/",
+	"github.com/pires/":           "services/node/",
+	"github.com/alicebob/":        "services/cmd/",
+	"go.yaml.in/":                 "services/cmd/",
+	"github.com/nats-io/nats.go/": "broker/",
+}
+
+func TestImportsPointDown(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, _ := filepath.Rel("..", path)
+		name = filepath.ToSlash(name)
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		files++
+		checkImports(t, path, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 20 {
+		t.Fatalf("only %d files were looked at", files)
+	}
+}
+
+func checkImports(t *testing.T, path, name string) {
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range f.Imports {
+		imported := strings.Trim(spec.Path.Value, `"`)
+		if inside, ours := strings.CutPrefix(imported, module); ours {
+			checkInside(t, name, inside)
+			continue
+		}
+		for library, folder := range alone {
+			if strings.HasPrefix(imported, library) && !strings.HasPrefix(name, folder) && !strings.HasPrefix(name, "tests/") &&
+				!strings.Contains(name, "presencetest/") {
+				t.Errorf("%s imports %s, which only %s does: so the library can be changed in one place", name, imported, folder)
+			}
+		}
+		if strings.HasPrefix(name, "contracts/") && strings.Contains(imported, ".") {
+			t.Errorf("%s imports %s: contracts needs the standard library only", name, imported)
+		}
+	}
+}
+
+func checkInside(t *testing.T, name, imported string) {
+	for _, r := range rules {
+		if !strings.HasPrefix(name, r.folder) {
+			continue
+		}
+		for _, a := range r.allow {
+			if imported == a || strings.HasPrefix(imported, a+"/") {
+				return
+			}
+		}
+		t.Errorf("%s imports %s: %s", name, imported, r.why)
+		return
+	}
+	t.Errorf("%s is in no folder that the rules know", name)
+}

@@ -1,0 +1,217 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
+// Client is a connection that says what it is told and keeps what it hears. It is for one goroutine, and its own reader.
+type Client struct {
+	Name  contracts.ClientID
+	Ready contracts.Ready
+
+	t      testing.TB
+	ws     *websocket.Conn
+	lines  chan []byte // closed when the connection ends
+	ended  error       // set before lines is closed
+	nextID uint64
+}
+
+// Dial connects a client by name to node i, and returns when it is ready.
+func (f *Fleet) Dial(i int, name contracts.ClientID) *Client {
+	f.t.Helper()
+	c := f.Connect(i, nil)
+	c.Login(name)
+	return c
+}
+
+// Connect opens a connection to node i without logging in.
+func (f *Fleet) Connect(i int, header http.Header) *Client {
+	f.t.Helper()
+	c, _, err := f.TryConnect(i, header)
+	if err != nil {
+		f.t.Fatalf("connect to %s: %v", f.Nodes[i].ID, err)
+	}
+	return c
+}
+
+// TryConnect opens a connection to node i, and returns the answer to the request when that is refused.
+func (f *Fleet) TryConnect(i int, header http.Header) (*Client, *http.Response, error) {
+	n := f.Nodes[i]
+	return ConnectURL(f.t, n.URL(), header, n.dial)
+}
+
+// ConnectURL opens a connection to any address.
+func ConnectURL(t testing.TB, url string, header http.Header, dial dialer) (*Client, *http.Response, error) {
+	if dial == nil {
+		dial = dialTCP
+	}
+	d := websocket.Dialer{NetDialContext: dial, HandshakeTimeout: Patience}
+	if header.Get("Sec-WebSocket-Protocol") == "" {
+		d.Subprotocols = []string{contracts.Subprotocol}
+	}
+	ws, resp, err := d.DialContext(t.Context(), url, header)
+	if err != nil {
+		return nil, resp, err
+	}
+	c := &Client{t: t, ws: ws, lines: make(chan []byte, 1<<16)}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		c.read()
+	}()
+	t.Cleanup(func() {
+		_ = ws.Close()
+		<-read
+	})
+	return c, resp, nil
+}
+
+func (c *Client) read() {
+	defer close(c.lines)
+	for {
+		_, frame, err := c.ws.ReadMessage()
+		if err != nil {
+			c.ended = err
+			return
+		}
+		for line := range bytes.SplitSeq(frame, []byte("\n")) {
+			c.lines <- line
+		}
+	}
+}
+
+// Login names the client, and waits until it is ready.
+func (c *Client) Login(name contracts.ClientID) {
+	c.t.Helper()
+	c.Raw(string(contracts.AppendAuth(nil, contracts.Auth{Client: name})))
+	e := c.Next()
+	if e.Ready == nil {
+		c.t.Fatalf("%s got %+v, not ready", name, e)
+	}
+	c.Name, c.Ready = name, *e.Ready
+}
+
+// Raw writes one text frame.
+func (c *Client) Raw(frame string) {
+	c.t.Helper()
+	if err := c.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+		c.t.Fatalf("%s: write: %v", c.Name, err)
+	}
+}
+
+// WS is the connection, for what the protocol does not say.
+func (c *Client) WS() *websocket.Conn { return c.ws }
+
+// Post sends a message without waiting for its outcome, and returns the request's id.
+func (c *Client) Post(to contracts.ClientID, data string) uint64 {
+	c.t.Helper()
+	c.nextID++
+	c.Raw(string(contracts.AppendSend(nil, c.nextID, to, []byte(data))))
+	return c.nextID
+}
+
+// Send sends a message and returns its outcome: the status, or the code of the error. Nothing else may arrive meanwhile.
+func (c *Client) Send(to contracts.ClientID, data string) string {
+	c.t.Helper()
+	id := c.Post(to, data)
+	e := c.Next()
+	if e.ID == nil || *e.ID != id {
+		c.t.Fatalf("%s: got %+v, not the answer to %d", c.Name, e, id)
+	}
+	return Outcome(e)
+}
+
+// Outcome is the status in an answer, or the code of its error.
+func Outcome(e contracts.Event) string {
+	if e.Error != nil {
+		return string(e.Error.Code)
+	}
+	return string(e.OK.Status)
+}
+
+// Expect waits for a message with this data.
+func (c *Client) Expect(from contracts.ClientID, data string) {
+	c.t.Helper()
+	e := c.Next()
+	if e.Msg == nil || e.Msg.From != from || string(e.Msg.Data) != data {
+		got, _ := json.Marshal(e)
+		c.t.Fatalf("%s: got %s, not %s from %s", c.Name, got, data, from)
+	}
+}
+
+// Next waits for the next object.
+func (c *Client) Next() contracts.Event {
+	c.t.Helper()
+	e, err := c.TryNext(Patience)
+	if err != nil {
+		c.t.Fatalf("%s: %v", c.Name, err)
+	}
+	return e
+}
+
+// ErrSilent is returned when nothing came.
+var ErrSilent = errors.New("nothing came")
+
+// TryNext waits for the next object; the error is [ErrSilent], or says how the connection ended.
+func (c *Client) TryNext(wait time.Duration) (contracts.Event, error) {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case line, ok := <-c.lines:
+		if !ok {
+			return contracts.Event{}, c.ended
+		}
+		e, err := contracts.DecodeEvent(line)
+		if err != nil {
+			err = fmt.Errorf("%w: %.200q", err, line)
+		}
+		return e, err
+	case <-timer.C:
+		return contracts.Event{}, ErrSilent
+	}
+}
+
+// Closed waits until the server has closed the connection, passing over what comes before, and returns the code; 1006 is
+// a connection that broke without one.
+func (c *Client) Closed() int {
+	c.t.Helper()
+	for {
+		_, err := c.TryNext(Patience)
+		var closed *websocket.CloseError
+		switch {
+		case err == nil, strings.HasPrefix(err.Error(), "decode"):
+		case errors.As(err, &closed):
+			return closed.Code
+		case errors.Is(err, ErrSilent):
+			c.t.Fatalf("%s was not closed", c.Name)
+		default:
+			return websocket.CloseAbnormalClosure
+		}
+	}
+}
+
+// Close ends the connection as a client that leaves.
+func (c *Client) Close() {
+	deadline := time.Now().Add(time.Second)
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), deadline)
+	_ = c.ws.Close()
+}

@@ -1,0 +1,81 @@
+package client
+
+import (
+	"testing"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+func TestWaitsAreDrawnFromTheWholeOfAGrowingBound(t *testing.T) {
+	t.Parallel()
+	const rounds = 2000
+	bounds := []int{1, 1, 2, 4, 8, 16, 30, 30, 30}
+	var least, most [9]time.Duration
+	for round := range rounds {
+		r := retries{Backoff: Backoff{}.withDefaults()}
+		for i := range bounds {
+			wait := r.next(contracts.RetryBackoff, 0)
+			if round == 0 || wait < least[i] {
+				least[i] = wait
+			}
+			most[i] = max(most[i], wait)
+		}
+	}
+	for i, seconds := range bounds {
+		bound := time.Duration(seconds) * time.Second
+		if most[i] > bound || most[i] < bound*95/100 || least[i] > bound*5/100 {
+			t.Errorf("wait %d was from %s to %s, not from 0 to %s", i+1, least[i], most[i], bound)
+		}
+	}
+}
+
+func TestAConnectionThatHeldEndsTheRowOfFailures(t *testing.T) {
+	t.Parallel()
+	r := retries{Backoff: Backoff{}.withDefaults()}
+	for range 5 {
+		r.next(contracts.RetryBackoff, 0)
+	}
+	r.held(29 * time.Second)
+	if r.failures != 5 {
+		t.Errorf("after 29 s: %d", r.failures)
+	}
+	r.held(30 * time.Second)
+	if r.failures != 0 {
+		t.Errorf("after 30 s: %d", r.failures)
+	}
+}
+
+func TestAnExtremeBackoffIsStillBounded(t *testing.T) {
+	t.Parallel()
+	for _, b := range []Backoff{{Base: 1 << 62}, {First: 1 << 62}, {Base: 1, Cap: 1, First: 1}, {First: -1, Base: -1, Cap: -1}} {
+		b = b.withDefaults()
+		r := retries{Backoff: b}
+		for range 100 {
+			if wait := r.next(contracts.RetryBackoff, 0); wait < 0 || wait > b.Cap {
+				t.Fatalf("%+v: %s", b, wait)
+			}
+		}
+	}
+}
+
+func TestAServerCannotTalkASecureClientIntoPlainText(t *testing.T) {
+	t.Parallel()
+	u, err := parseURL("https://example.org")
+	if err != nil || u.String() != "wss://example.org"+Path {
+		t.Fatal(u, err)
+	}
+	opts, err := Options{Client: "a"}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Client{url: u, opts: opts}
+	for raw, want := range map[string]string{
+		"": "", "ws://example.org/": "", "http://example.org": "", "wss://b.example.org": "wss://b.example.org" + Path,
+	} {
+		got := c.destination(raw)
+		if (got == nil) != (want == "") || got != nil && got.String() != want {
+			t.Errorf("%q: %v", raw, got)
+		}
+	}
+}

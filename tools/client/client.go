@@ -1,0 +1,244 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Client is one client of a Beeline cluster. It keeps one connection, and makes another when that breaks, until it is
+// closed. It is safe for concurrent use.
+type Client struct {
+	// set once
+	opts    Options
+	url     *url.URL
+	cancel  context.CancelFunc
+	inbox   chan Message  // to the handler; closed by run at its end
+	wake    chan struct{} // holds one: there is something to write
+	drained chan struct{} // holds one: nothing written waits for an answer
+	done    chan struct{} // closed when run has ended
+	handled chan struct{} // closed when the handler's goroutine has ended
+
+	// owned by run
+	login   credentials
+	retries retries
+
+	mu      sync.Mutex // guards the following
+	state   State
+	ready   contracts.Ready
+	err     error // why the client is Closed
+	last    error // why it is not online
+	taking  bool  // requests are taken
+	reason  error // why not
+	link    *link // to write to; nil: none
+	lastID  uint64
+	pending map[uint64]*call // every request without a result
+	queue   []*call          // those that are to be written
+	queued  int              // their bytes
+	written int              // how many of pending are written
+}
+
+// Dial connects to an edge and returns when it is ready: from then on, every message that anybody sends to this client
+// reaches it. ctx bounds that wait and nothing else. Whoever has a Client closes it.
+func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("options: %w", err)
+	}
+	u, err := parseURL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c := &Client{
+		opts: opts, url: u, cancel: cancel,
+		inbox: make(chan Message, opts.Inbox), wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+		done: make(chan struct{}), handled: make(chan struct{}),
+		login: credentials{ask: opts.Token}, retries: retries{Backoff: opts.Backoff},
+		reason: ErrDisconnected, pending: map[uint64]*call{},
+	}
+	started := make(chan error, 1)
+	go c.run(life, started)
+	go c.handle(life)
+	select {
+	case err = <-started:
+		if err == nil {
+			return c, nil
+		}
+	case <-ctx.Done():
+		err = ctx.Err()
+		if last := c.whyNot(); last != nil {
+			err = fmt.Errorf("%w: %w", err, last)
+		}
+	}
+	_ = c.Close()
+	return nil, fmt.Errorf("connect to %s: %w", u.Host, err)
+}
+
+func (c *Client) whyNot() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// Close says good-bye to the server and ends everything. What waits for an answer gets ErrClosed, messages that the handler
+// has not got yet are passed over, and no callback runs after Close has returned nil. It may be called more than once, but
+// not from a callback, for which it would wait: it gives up on one, with an error, after twice the CloseTime.
+func (c *Client) Close() error {
+	c.cancel()
+	patience := time.NewTimer(2 * c.opts.CloseTime)
+	defer patience.Stop()
+	for _, ended := range []<-chan struct{}{c.done, c.handled} {
+		select {
+		case <-ended:
+		case <-patience.C:
+			return errors.New("close: a callback has not returned")
+		}
+	}
+	return nil
+}
+
+// handle calls the handler, one message after the other.
+func (c *Client) handle(life context.Context) {
+	defer close(c.handled)
+	for m := range c.inbox {
+		if life.Err() != nil {
+			return
+		}
+		c.opts.Handler(m)
+	}
+}
+
+// run keeps the client connected until it is closed or the server has had enough. started is told once whether the first
+// connection came to be.
+func (c *Client) run(life context.Context, started chan<- error) {
+	defer close(c.done)
+	defer close(c.inbox)
+	target, online := c.url, false
+	for {
+		c.connecting()
+		l, ready, err := c.connect(life, target.String())
+		target = c.url
+		if err == nil {
+			online = true
+			since := time.Now()
+			c.online(l, ready, started)
+			var moved moveTo
+			moved, err = c.serve(life, l)
+			c.retries.held(time.Since(since))
+			if moved.url != nil {
+				target = moved.url
+			}
+			if moved.planned && life.Err() == nil {
+				continue
+			}
+		}
+		if life.Err() != nil {
+			c.stop(nil, started)
+			return
+		}
+		wait, again := c.again(err)
+		if !again || !online && !c.opts.KeepTrying {
+			c.stop(err, started)
+			return
+		}
+		c.offline(err, wait)
+		select {
+		case <-life.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// connect makes one attempt, which ends with a link that is ready.
+func (c *Client) connect(life context.Context, target string) (*link, contracts.Ready, error) {
+	ctx, cancel := context.WithTimeout(life, c.opts.ConnectTime)
+	defer cancel()
+	l, err := c.open(ctx, life, target)
+	if err != nil {
+		return nil, contracts.Ready{}, err
+	}
+	select {
+	case ready := <-l.ready:
+		return l, ready, nil
+	case <-l.broken:
+		err = l.err
+	case <-ctx.Done():
+		err = errNotReady
+	}
+	c.shut(fmt.Errorf("%w: %w", ErrDisconnected, err)) // before waiting, as in part
+	_ = l.conn.Close()
+	l.work.Wait()
+	return nil, contracts.Ready{}, err
+}
+
+// again tells whether to connect again after err, and when.
+func (c *Client) again(err error) (time.Duration, bool) {
+	how, floor := verdict(err)
+	if how == contracts.RetryNever || how == contracts.RetryToken && !c.login.reject() {
+		return 0, false
+	}
+	return c.retries.next(how, floor), true
+}
+
+func (c *Client) connecting() {
+	c.mu.Lock()
+	c.state = Connecting
+	c.mu.Unlock()
+	c.tell(StateChange{State: Connecting})
+}
+
+// online opens the client for requests and starts the link's writer.
+func (c *Client) online(l *link, ready contracts.Ready, started chan<- error) {
+	c.login.accepted()
+	c.mu.Lock()
+	c.state, c.ready, c.last = Online, ready, nil
+	c.taking, c.link = true, l
+	c.mu.Unlock()
+	l.work.Go(func() { c.write(l) })
+	c.opts.Logger.Debug("online", slog.String("node", string(ready.Node)), slog.String("session", string(ready.Session)))
+	c.tell(StateChange{State: Online, Ready: ready})
+	first(started, nil)
+}
+
+// offline ends what waits for an answer. It was for this that the connection ended, or could not be made.
+func (c *Client) offline(err error, wait time.Duration) {
+	c.mu.Lock()
+	c.state, c.last = Offline, err
+	c.mu.Unlock()
+	c.shut(fmt.Errorf("%w: %w", ErrDisconnected, err))
+	c.opts.Logger.Info("offline", slog.Any("error", err), slog.Duration("retry_in", wait))
+	c.tell(StateChange{State: Offline, Err: err, RetryIn: wait})
+}
+
+// stop ends the client for good; err is nil after Close.
+func (c *Client) stop(err error, started chan<- error) {
+	why := ErrClosed
+	if err != nil {
+		why = fmt.Errorf("%w: %w", ErrClosed, err)
+		c.opts.Logger.Info("closed for good", slog.Any("error", err))
+	}
+	c.mu.Lock()
+	c.state, c.err = Closed, why
+	c.mu.Unlock()
+	c.shut(why)
+	c.tell(StateChange{State: Closed, Err: why})
+	if err == nil {
+		err = ErrClosed
+	}
+	first(started, err)
+}
+
+// shut takes no more requests, and ends those that have no answer.
+func (c *Client) shut(why error) {
+	c.mu.Lock()
+	c.taking, c.reason, c.link = false, why, nil
+	c.mu.Unlock()
+	c.settle(why, func(*call) bool { return true })
+}

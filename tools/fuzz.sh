@@ -1,0 +1,16 @@
+#!/bin/sh
+# Fuzzes each target of contracts, one after the other, for FUZZTIME (default 10s).
+set -eu
+cd "$(dirname "$0")/.."
+
+# -list prints the targets of a package, then a line with the package's name.
+listed=$(go test -list '^Fuzz' ./contracts/...)
+targets=$(echo "$listed" | awk '/^Fuzz/ { names[++n] = $1 } $1 == "ok" { for (i = 1; i <= n; i++) print $2, names[i]; n = 0 }')
+if [ -z "$targets" ]; then
+	echo "fuzz: contracts has no fuzz target" >&2
+	exit 1
+fi
+echo "$targets" | while read -r package target; do
+	echo "fuzz: $target"
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-10s}" "$package" </dev/null
+done
