@@ -45,7 +45,7 @@ func newKeys(t *testing.T) keys {
 
 func (k keys) issue(t *testing.T, alg string, c token.Claims) string {
 	t.Helper()
-	s, err := token.Issue(k.issuing[alg], c, time.Now())
+	s, err := token.Issue(k.issuing[alg], c, c.Expires.Add(-time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

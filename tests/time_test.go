@@ -35,7 +35,7 @@ func TestSilentClientIsCutOffWithinThirtySeconds(t *testing.T) {
 		alice, bob := f.Dial(0, "alice"), f.Dial(1, "bob")
 		bob.WS().SetPingHandler(func(string) error { return nil }) // the client's host is gone
 		start := time.Now()
-		if code := bob.Closed(); code != websocket.CloseAbnormalClosure {
+		if code := bob.ClosedWithin(time.Minute); code != websocket.CloseAbnormalClosure {
 			t.Fatalf("closed with %d", code)
 		}
 		if d := time.Since(start); d > contracts.DefaultHeartbeat*6/5+time.Second {

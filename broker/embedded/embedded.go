@@ -73,9 +73,6 @@ func (o Options) server() (*server.Options, error) {
 	if o.Port < -1 || o.Port > 65535 {
 		return nil, fmt.Errorf("%w: %d is not a port", ErrStart, o.Port)
 	}
-	if err := o.portIsFree(); err != nil {
-		return nil, err
-	}
 	port := o.Port
 	if port == 0 {
 		port = server.RANDOM_PORT
@@ -95,18 +92,6 @@ func (o Options) server() (*server.Options, error) {
 		NoLog:      true,
 		NoSigs:     true,
 	}, nil
-}
-
-// portIsFree gives the usual mistake its answer at once: the server itself would report it only to its log.
-func (o Options) portIsFree() error {
-	if o.Port <= 0 || o.DontListen {
-		return nil
-	}
-	l, err := net.Listen("tcp", net.JoinHostPort(loopback, fmt.Sprint(o.Port)))
-	if err != nil {
-		return fmt.Errorf("%w: port %d: %w", ErrStart, o.Port, err)
-	}
-	return l.Close()
 }
 
 // URL is where clients connect over TCP, with the port in use; empty when the server does not listen.

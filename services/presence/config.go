@@ -136,9 +136,10 @@ func (r Redis) open() redis.UniversalClient {
 		DialTimeout:           r.Timeout, ReadTimeout: r.Timeout, WriteTimeout: r.Timeout, PoolTimeout: r.Timeout,
 		DialerRetries: 1, MaxRetries: 1, MaxRetryBackoff: r.Timeout / 8,
 
-		// Pipelines have a pool of their own, with big buffers (2 x 128 KiB by default). Both pools are larger than what runs at
-		// a time: a call that has to wait for a connection takes a timer from a pool that is one for the whole process, which
-		// kills the second synctest bubble that meets it ("select on synctest channel from outside bubble").
+		// Pipelines have a pool of their own, with big buffers (2 x 128 KiB by default). Both pools are larger than what
+		// runs at a time: a call that has to wait for a connection takes a timer from a pool that is one for the whole
+		// process, which kills the second synctest bubble that meets it ("select on synctest channel from outside
+		// bubble").
 		PoolSize: 16, PipelinePoolSize: 16, PipelineReadBufferSize: 64 << 10, PipelineWriteBufferSize: 64 << 10,
 
 		// What these send on connect, older servers answer with errors.

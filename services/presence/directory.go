@@ -91,11 +91,12 @@ func (d *Directory) start(loop func(context.Context)) bool {
 	return true
 }
 
-// Connect writes the entry of a session of this node, and returns the client's other live entries. Node and Epoch of e are set by the
-// directory; Device must be empty or have the alphabet of a client id. To write an entry again is harmless.
+// Connect writes the entry of a session of this node, and returns the client's other live entries. Node and Epoch of e
+// are set by the directory; Device must be empty or have the alphabet of a client id. To write an entry again is
+// harmless.
 //
-// The error is [ErrNoLease], [ErrNodeTaken], [ErrClosed], [ErrUnavailable] or ctx's. After the last two the entry may or may not have been
-// written, even a little later: call [Directory.Disconnect] for a session that is given up.
+// The error is [ErrNoLease], [ErrNodeTaken], [ErrClosed], [ErrUnavailable] or ctx's. After the last two the entry may or
+// may not have been written, even a little later: call [Directory.Disconnect] for a session that is given up.
 func (d *Directory) Connect(ctx context.Context, client contracts.ClientID, e contracts.Entry) ([]contracts.Entry, error) {
 	switch standing(d.standing.Load()) {
 	case standingHeld:
@@ -129,8 +130,8 @@ func (d *Directory) Connect(ctx context.Context, client contracts.ClientID, e co
 	return d.others(ctx, e.Session, appendFound(nil, 0, string(key), cmd.Val())), nil
 }
 
-// others returns the entries of a record that are alive, but for one session. An entry of which Redis did not say whether it is alive
-// counts: nobody is declared offline because Redis is.
+// others returns the entries of a record that are alive, but for one session. An entry of which Redis did not say
+// whether it is alive counts: nobody is declared offline because Redis is.
 func (d *Directory) others(ctx context.Context, but contracts.SessionID, record []found) []contracts.Entry {
 	d.judge(ctx, record)
 	var others []contracts.Entry
@@ -147,9 +148,9 @@ func (d *Directory) others(ctx context.Context, but contracts.SessionID, record 
 	return others
 }
 
-// Disconnect removes the entry of one session, and nothing else. It is not an error if there is none, and the session may be another
-// node's: whoever finds that a node does not hold a session may remove it.
-// The error is [ErrClosed], [ErrUnavailable] or ctx's; the entry then stays until it is removed in another try, or dies with its node.
+// Disconnect removes the entry of one session, and nothing else. It is not an error if there is none, and the session
+// may be another node's: whoever finds that a node does not hold a session may remove it. The error is [ErrClosed],
+// [ErrUnavailable] or ctx's; the entry then stays until it is removed in another try, or dies with its node.
 func (d *Directory) Disconnect(ctx context.Context, client contracts.ClientID, session contracts.SessionID) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
@@ -182,9 +183,10 @@ func (d *Directory) failed(what string, err error) error {
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, what, err)
 }
 
-// Close ends the loops, gives the lease back if it is still ours, and closes the connections. Entries are not removed: those of a
-// node without a lease do not count. It takes about twice the time that a call may take, at most; no goroutine is left. The error says
-// that the lease could not be given back, in which case it lapses. A second call waits for the first and returns nil.
+// Close ends the loops, gives the lease back if it is still ours, and closes the connections. Entries are not removed:
+// those of a node without a lease do not count. It takes about twice the time that a call may take, at most; no
+// goroutine is left. The error says that the lease could not be given back, in which case it lapses. A second call waits
+// for the first and returns nil.
 func (d *Directory) Close(ctx context.Context) error {
 	d.mu.Lock()
 	first := d.closed.CompareAndSwap(false, true)

@@ -8,10 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// exec carries out commands in one pipeline; in a Redis Cluster, in one per master, all at the same time. Each command has its error then.
+// exec carries out commands in one pipeline; in a Redis Cluster, in one per master, all at the same time. Each command
+// has its error then.
 //
-// A pipeline of go-redis's cluster client would not do: when its context ends while it waits to try one master again, it sets the error
-// on all commands, also on those that other masters have answered.
+// A pipeline of go-redis's cluster client would not do: when its context ends while it waits to try one master again, it
+// sets the error on all commands, also on those that other masters have answered.
 func (d *Directory) exec(ctx context.Context, cmds []redis.Cmder) {
 	cluster, ok := d.client.(*redis.ClusterClient)
 	if !ok {

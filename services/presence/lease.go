@@ -14,7 +14,8 @@ import (
 // ErrNodeTaken says that another process holds the lease of this node id.
 var ErrNodeTaken = errors.New("the node id is in use by another process")
 
-// ErrNoLease says that the node has no lease, so that its entries would count for nobody: call [Directory.Acquire] first.
+// ErrNoLease says that the node has no lease, so that its entries would count for nobody: call [Directory.Acquire]
+// first.
 var ErrNoLease = errors.New("the node has no lease")
 
 // standing is what a directory is to its node's lease.
@@ -29,9 +30,9 @@ const (
 
 // Acquire takes the lease of this node, and keeps it until [Directory.Close]. Entries count from then on.
 //
-// If another process holds the lease, Acquire watches it: when it is renewed, or changes hands, the error is [ErrNodeTaken], which
-// takes about one LeaseRenewal; when it lapses, because its holder died without a word, Acquire takes it. So a restart after a
-// crash waits no longer than LeaseTTL.
+// If another process holds the lease, Acquire watches it: when it is renewed, or changes hands, the error is
+// [ErrNodeTaken], which takes about one LeaseRenewal; when it lapses, because its holder died without a word, Acquire
+// takes it. So a restart after a crash waits no longer than LeaseTTL.
 //
 // Other errors are [ErrUnavailable], [ErrClosed] and ctx's. After one, Acquire may be called again; after a success not.
 func (d *Directory) Acquire(ctx context.Context) error {
@@ -118,12 +119,12 @@ func (d *Directory) leaseKey() contracts.Key { return contracts.LeaseKey(d.cfg.C
 
 func (d *Directory) holds() bool { return standing(d.standing.Load()) == standingHeld }
 
-// Lost is closed when the lease was found held by another process: this one was away for longer than its life, and must stop
-// serving, since nobody counts its entries any more. Its sessions should be told to connect elsewhere.
+// Lost is closed when the lease was found held by another process: this one was away for longer than its life, and must
+// stop serving, since nobody counts its entries any more. Its sessions should be told to connect elsewhere.
 func (d *Directory) Lost() <-chan struct{} { return d.lost }
 
-// Restored gets a value each time the lease was missing and has been taken again: Redis was emptied or failed over, or the node
-// was away for longer than its lease lived. Entries may have been lost or removed meanwhile, so the node should
+// Restored gets a value each time the lease was missing and has been taken again: Redis was emptied or failed over, or
+// the node was away for longer than its lease lived. Entries may have been lost or removed meanwhile, so the node should
 // write those of all its sessions again, at a bounded rate. Signals that nobody has taken yet are one.
 func (d *Directory) Restored() <-chan struct{} { return d.restored }
 

@@ -93,8 +93,8 @@ func (l *leases) learn(said map[contracts.NodeID]lease) {
 	}
 }
 
-// Nodes returns the nodes that are alive, sorted by id, as the cache has them: at most a fifth of LeaseTTL old while Redis can
-// be read.
+// Nodes returns the nodes that are alive, sorted by id, as the cache has them: at most a fifth of LeaseTTL old while
+// Redis can be read.
 func (d *Directory) Nodes() []Node {
 	alive := d.leases.snapshot()
 	nodes := make([]Node, 0, len(alive))
@@ -144,8 +144,8 @@ func readLease(cmd redis.Cmder) lease {
 	return lease{epoch: epoch}
 }
 
-// refresh reads the leases of all nodes: in one round trip if there is no new node, else in two. names are the nodes of the last
-// refresh; it returns those of this one.
+// refresh reads the leases of all nodes: in one round trip if there is no new node, else in two. names are the nodes of
+// the last refresh; it returns those of this one.
 func (d *Directory) refresh(ctx context.Context, names []contracts.NodeID) ([]contracts.NodeID, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()

@@ -9,8 +9,8 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// LookupError says which clients of a batch could not be looked up: all of them when Redis is away, some when part of a Redis
-// Cluster is. It is [ErrUnavailable].
+// LookupError says which clients of a batch could not be looked up: all of them when Redis is away, some when part of a
+// Redis Cluster is. It is [ErrUnavailable].
 type LookupError struct {
 	Failed []int // their places in the batch, ascending
 	Err    error // why the first of them failed
@@ -24,11 +24,11 @@ func (e *LookupError) Error() string {
 // Unwrap returns ErrUnavailable and the reason.
 func (e *LookupError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 
-// Lookup returns the live entries of each client, in no order, from one round trip to Redis (and a second one when it meets a node that
-// it does not know). No entries and no error: the client has no session.
+// Lookup returns the live entries of each client, in no order, from one round trip to Redis (and a second one when it
+// meets a node that it does not know). No entries and no error: the client has no session.
 //
-// It is safe for concurrent use. The error is [ErrClosed], or a [*LookupError]; with the latter, what it does not name as failed
-// is good. A batch should have no more than some 500 clients: Redis does nothing else meanwhile.
+// It is safe for concurrent use. The error is [ErrClosed], or a [*LookupError]; with the latter, what it does not name
+// as failed is good. A batch should have no more than some 500 clients: Redis does nothing else meanwhile.
 func (d *Directory) Lookup(ctx context.Context, clients []contracts.ClientID) ([][]contracts.Entry, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
@@ -173,7 +173,8 @@ func (d *Directory) judge(ctx context.Context, found []found) {
 	}
 }
 
-// collect sorts the live entries to their clients, hands over the dead ones to be removed, and notes for whom there is doubt.
+// collect sorts the live entries to their clients, hands over the dead ones to be removed, and notes for whom there is
+// doubt.
 func (d *Directory) collect(found []found, entries [][]contracts.Entry, failed map[int]error) {
 	all := make([]contracts.Entry, 0, len(found)) // one allocation for the batch
 	for i := 0; i < len(found); {

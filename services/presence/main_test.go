@@ -16,7 +16,8 @@ func (quiet) Printf(context.Context, string, ...any) {}
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(quiet{})
-	// Most of these tests wait for a lease to lapse in a process of its own, so more of them than there are cores may run.
+	// Most of these tests wait for a lease to lapse in a process of its own, so more of them than there are cores may
+	// run.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "5"); err != nil {
 		panic(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -225,4 +226,31 @@ func TestOpenLogsIn(t *testing.T) {
 	cfg.Password = "secret"
 	d := join(t, presence.Config{Cluster: "c", Node: "a", Epoch: 1, Redis: cfg})
 	connect(t, d, "ann")
+}
+
+func TestACrashIsNoticedWithinSixSeconds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mini := presencetest.StartMini(t)
+		reader := open(t, presence.Config{Cluster: "c", Redis: mini.Config()})
+		<-time.After(time.Minute)
+		for i := range 8 {
+			gate := &presencetest.Gate{Base: mini.Config().Dialer}
+			cfg := presence.Config{Cluster: "c", Node: "a", Epoch: contracts.Epoch(i), Redis: mini.Config()}
+			cfg.Redis.Dialer = gate.Dial
+			d := join(t, cfg)
+			connect(t, d, "ann")
+			<-time.After(10*time.Second + time.Duration(i)*173*time.Millisecond)
+			gate.Cut()
+			crash := time.Now()
+			_ = d.Close(t.Context())
+			presencetest.Until(t, "the entry stops counting", time.Minute, func() bool {
+				entries, err := reader.Lookup(t.Context(), []contracts.ClientID{"ann"})
+				return err == nil && len(entries[0]) == 0
+			})
+			if took := time.Since(crash); took < contracts.LeaseTTL-contracts.LeaseRenewal || took > 6*time.Second {
+				t.Errorf("crash %d was noticed after %v", i, took)
+			}
+		}
+	})
 }

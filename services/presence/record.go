@@ -13,10 +13,10 @@ import (
 //
 //	1 <node> <epoch> <write> <since> <device>
 //
-// with one space between, epoch in 16 hexadecimal digits, since in milliseconds of Unix time, write and since in base 36,
-// and device perhaps empty. write counts the entries that a process writes, so that no two writes have the same bytes and
-// compare-and-delete never takes an entry that was written anew for the one that was found dead.
-// A value costs some 40 bytes; the whole record of a client with one session about 190 bytes of Redis's memory.
+// with one space between, epoch in 16 hexadecimal digits, since in milliseconds of Unix time, write and since in base
+// 36, and device perhaps empty. write counts the entries that a process writes, so that no two writes have the same
+// bytes and compare-and-delete never takes an entry that was written anew for the one that was found dead. A client with
+// one session costs 184 bytes of Redis's memory, measured with MEMORY USAGE of Redis 7.0.
 
 const recordVersion = "1"
 
@@ -42,7 +42,8 @@ func encodeEntry(e contracts.Entry, write uint64) string {
 	return string(b)
 }
 
-// decodeEntry reads one field of a record. Its errors are errMalformed and errVersion. The entry keeps views of the field.
+// decodeEntry reads one field of a record. Its errors are errMalformed and errVersion. The entry keeps views of the
+// field.
 func decodeEntry(session, value string) (contracts.Entry, error) {
 	version, rest, ok := strings.Cut(value, " ")
 	if n, err := strconv.ParseUint(version, 10, 16); !ok || err != nil || n == 0 {

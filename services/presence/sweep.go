@@ -15,8 +15,8 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// The sweep removes dead entries of clients that nobody asks for. Nothing depends on it but Redis's memory, so it is slow:
-// one node at a time, a step of some 200 keys, a pause.
+// The sweep removes dead entries of clients that nobody asks for. Nothing depends on it but Redis's memory, so it is
+// slow: one node at a time, a step of some 200 keys, a pause.
 
 const (
 	sweepStep = 200

@@ -194,8 +194,14 @@ func (c *Client) TryNext(wait time.Duration) (contracts.Event, error) {
 // a connection that broke without one.
 func (c *Client) Closed() int {
 	c.t.Helper()
+	return c.ClosedWithin(Patience)
+}
+
+// ClosedWithin is Closed with a patience of its own between two objects.
+func (c *Client) ClosedWithin(patience time.Duration) int {
+	c.t.Helper()
 	for {
-		_, err := c.TryNext(Patience)
+		_, err := c.TryNext(patience)
 		var closed *websocket.CloseError
 		switch {
 		case err == nil, strings.HasPrefix(err.Error(), "decode"):

@@ -137,61 +137,59 @@ func TestCloseSaysGoodbyeAndLeavesNothingBehind(t *testing.T) {
 	<-c.Done()
 }
 
-func TestCloseIsBounded(t *testing.T) {
+func TestCloseIsBoundedWhenTheServerHasStoppedReading(t *testing.T) {
 	t.Parallel()
-	t.Run("by a server that has stopped reading", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			s := newServer(t, true)
-			c, p := s.connect(t, client.Options{})
-			p.pause <- struct{}{}
-			for range 10 {
-				sendAsync(t, c, "bob", hi)
-				synctest.Wait()
-			}
-			start := time.Now()
-			closeClient(t, c)
-			if took := time.Since(start); took > 2*time.Second {
-				t.Errorf("it took %s", took)
-			}
-			close(p.pause)
-		})
-	})
-	t.Run("by a handler that does not return", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			s := newServer(t, true)
-			release := make(chan struct{})
-			calls := 0
-			c, p := s.connect(t, client.Options{Handler: func(client.Message) { calls++; <-release }})
-			p.say(msg(0), msg(1), msg(2))
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		c, p := s.connect(t, client.Options{})
+		p.stopReading()
+		for range 10 {
+			sendAsync(t, c, "bob", hi)
 			synctest.Wait()
-			if err := c.Close(); err == nil {
-				t.Error("it did not notice")
-			}
-			close(release)
-			closeClient(t, c)
-			if calls != 1 {
-				t.Errorf("the handler was called %d times", calls)
-			}
-		})
+		}
+		start := time.Now()
+		closeClient(t, c)
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("it took %s", took)
+		}
 	})
-	t.Run("while it waits to connect again", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			s := newServer(t, true)
-			c, p := s.connect(t, client.Options{})
-			p.close(contracts.CloseOverload)
-			_ = p.gone()
-			synctest.Wait()
-			if c.State() != client.Offline {
-				t.Error(c.State())
-			}
-			start := time.Now()
-			closeClient(t, c)
-			if took := time.Since(start); took != 0 {
-				t.Errorf("it took %s", took)
-			}
-		})
+}
+
+func TestCloseIsBoundedWhenAHandlerDoesNotReturn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		release := make(chan struct{})
+		calls := 0
+		c, p := s.connect(t, client.Options{Handler: func(client.Message) { calls++; <-release }})
+		p.say(msg(0), msg(1), msg(2))
+		synctest.Wait()
+		if err := c.Close(); err == nil {
+			t.Error("it did not notice")
+		}
+		close(release)
+		closeClient(t, c)
+		if calls != 1 {
+			t.Errorf("the handler was called %d times", calls)
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForTheNextAttempt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		c, p := s.connect(t, client.Options{})
+		p.close(contracts.CloseOverload)
+		_ = p.gone()
+		synctest.Wait()
+		if c.State() != client.Offline {
+			t.Error(c.State())
+		}
+		start := time.Now()
+		closeClient(t, c)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("it took %s", took)
+		}
 	})
 }

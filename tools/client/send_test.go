@@ -106,12 +106,12 @@ func TestWhatIsQueuedGoesOutTogether(t *testing.T) {
 		const n, maxFrame = 200, 4096
 		s := newServer(t, true)
 		c, p := s.connect(t, client.Options{MaxFrame: maxFrame})
-		p.pause <- struct{}{} // after the next frame
+		goOn := p.stopReading()
 		for range n + 2 {
 			sendAsync(t, c, "bob", hi)
 			synctest.Wait()
 		}
-		p.pause <- struct{}{}
+		goOn()
 		var frames, id int
 		for id < n+2 {
 			frame := p.frame()
@@ -152,7 +152,7 @@ func TestTheQueueIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, true)
 		c, p := s.connect(t, client.Options{MaxQueue: 100})
-		p.pause <- struct{}{}
+		goOn := p.stopReading()
 		for range 2 { // the first is read, the second is being written
 			sendAsync(t, c, "bob", hi)
 			synctest.Wait()
@@ -163,7 +163,7 @@ func TestTheQueueIsBoundedInBytes(t *testing.T) {
 		if err := c.SendAsync("bob", hi, nil); !errors.Is(err, client.ErrBusy) {
 			t.Errorf("over the bound: %v", err)
 		}
-		p.pause <- struct{}{}
+		goOn()
 		synctest.Wait()
 		sendAsync(t, c, "bob", hi)
 	})
@@ -174,7 +174,7 @@ func TestAContextEndsTheWaitAndSaysWhatMayHaveHappened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(t, true)
 		c, p := s.connect(t, client.Options{})
-		p.pause <- struct{}{}
+		goOn := p.stopReading()
 		sendAsync(t, c, "bob", hi)
 		synctest.Wait()
 		errs := make([]error, 3)
@@ -192,7 +192,7 @@ func TestAContextEndsTheWaitAndSaysWhatMayHaveHappened(t *testing.T) {
 		_, err := c.Send(ctx, "bob", hi)
 		wantSendError(t, err, context.DeadlineExceeded, false)
 
-		p.pause <- struct{}{}
+		goOn()
 		answered := sendAsync(t, c, "bob", hi)
 		for _, want := range []uint64{1, 2, 5} { // those given up in the queue are not sent
 			r := p.next()
@@ -254,12 +254,12 @@ func TestEveryRequestHasExactlyOneResultWhenTheConnectionBreaks(t *testing.T) {
 			send()
 			p.next()
 		}
-		p.pause <- struct{}{}
+		goOn := p.stopReading()
 		for range n {
 			send() // the first is read, the second is being written, the rest is queued
 		}
 		_ = p.ws.Close()
-		close(p.pause)
+		goOn()
 		synctest.Wait()
 		if w, u, o := written.Load(), unwritten.Load(), other.Load(); w != n+2 || u != n-2 || o != 0 {
 			t.Errorf("%d may have arrived, %d not, %d had another result", w, u, o)

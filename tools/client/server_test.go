@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -213,6 +214,17 @@ func (p *peer) gone() error {
 	for range p.frames {
 	}
 	return p.err
+}
+
+// stopReading stops the server from reading after the frame that comes next, in a bubble, until the returned function is
+// called.
+func (p *peer) stopReading() (goOn func()) {
+	p.t.Helper()
+	synctest.Wait() // it is reading
+	p.pause <- struct{}{}
+	goOn = sync.OnceFunc(func() { close(p.pause) })
+	p.t.Cleanup(goOn)
+	return goOn
 }
 
 // close closes the connection with a code.

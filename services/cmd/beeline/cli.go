@@ -111,8 +111,7 @@ func explainUsage(err error) error {
 			command += " " + selected.Name
 		}
 	}
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if usage, ok := errors.AsType[*usageError](err); ok {
 		return usage
 	}
 	return usagef("%w (see %s --help)", err, command)

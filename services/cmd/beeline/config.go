@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ type settings struct {
 // of the process.
 func (s *settings) takeEnvironment(k *kong.Kong) error {
 	for _, command := range k.Model.Children {
-		_, all := command.Target.Addr().Interface().(configurable)
+		_, all := reflect.TypeAssert[configurable](command.Target.Addr())
 		for _, flag := range command.Flags {
 			switch {
 			case len(flag.Envs) > 0:

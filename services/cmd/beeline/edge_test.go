@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
@@ -16,7 +18,21 @@ import (
 // edgeConfig returns what a node is told by these flags.
 func edgeConfig(t *testing.T, args ...string) node.Config {
 	t.Helper()
+	return edgeConfigs(t)(args...)
+}
+
+// edgeConfigs returns a function like edgeConfig, for many calls.
+func edgeConfigs(t *testing.T) func(args ...string) node.Config {
+	t.Helper()
 	grammar, _, k := parser(t)
+	return func(args ...string) node.Config {
+		t.Helper()
+		return parseEdge(t, grammar, k, args)
+	}
+}
+
+func parseEdge(t *testing.T, grammar *commands, k *kong.Kong, args []string) node.Config {
+	t.Helper()
 	if _, err := k.Parse(append([]string{"edge", "--node", "a1"}, args...)); err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +81,8 @@ func fields(prefix string, v reflect.Value, into map[string]any) map[string]any 
 
 func TestEveryFieldOfANodeIsAFlag(t *testing.T) {
 	t.Parallel()
-	plain := fields("", reflect.ValueOf(edgeConfig(t)), map[string]any{})
+	config := edgeConfigs(t)
+	plain := fields("", reflect.ValueOf(config()), map[string]any{})
 	for name, before := range plain {
 		if notFlags[name] {
 			continue
@@ -75,7 +92,7 @@ func TestEveryFieldOfANodeIsAFlag(t *testing.T) {
 			t.Errorf("node.Config has %s, which no flag sets", name)
 			continue
 		}
-		changed := fields("", reflect.ValueOf(edgeConfig(t, "--"+flag)), map[string]any{})
+		changed := fields("", reflect.ValueOf(config("--"+flag)), map[string]any{})
 		if reflect.DeepEqual(changed[name], before) {
 			t.Errorf("--%s does not change %s", flag, name)
 		}

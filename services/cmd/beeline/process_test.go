@@ -25,7 +25,7 @@ type program struct {
 // runProgram starts the program, which ends with the test at the latest.
 func runProgram(t *testing.T, args ...string) *program {
 	t.Helper()
-	p := &program{Cmd: exec.Command(os.Args[0], args...), stdout: newTranscript(), stderr: newTranscript(), ended: make(chan error, 1)}
+	p := &program{Cmd: exec.CommandContext(t.Context(), os.Args[0], args...), stdout: newTranscript(), stderr: newTranscript(), ended: make(chan error, 1)}
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stdout, p.Stderr = p.stdout, p.stderr
 	if err := p.Start(); err != nil {

@@ -141,7 +141,8 @@ func startRedisServer(ctx context.Context, path string) (*devRedis, error) {
 		return nil, err
 	}
 	addr := net.JoinHostPort(localhost, strconv.Itoa(port))
-	cmd := exec.Command(path, "--bind", localhost, "--port", strconv.Itoa(port), //nolint:gosec // path is what LookPath found
+	// Not bound to ctx: the end of a start, or Ctrl-C, is not the end of Redis, which others still need.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, "--bind", localhost, "--port", strconv.Itoa(port), //nolint:gosec // path is what LookPath found
 		"--save", "", "--appendonly", "no", "--dir", os.TempDir(), "--daemonize", "no", "--loglevel", "warning")
 	cmd.SysProcAttr = childAttributes()
 	c, err := startChild(cmd)

@@ -82,7 +82,7 @@ func TestRedisServerThatDoesNotStart(t *testing.T) {
 
 func TestStubbornChildIsKilled(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("sh", "-c", `trap "" TERM; echo; read _`)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", `trap "" TERM; echo; read _`)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

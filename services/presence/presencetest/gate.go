@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Gate stands between a directory and Redis: its Dial goes into [presence.Redis].Dialer. Cut is what a crash looks like from
-// outside: a directory behind a cut gate renews nothing and gives nothing back, and can still be closed.
+// Gate stands between a directory and Redis: its Dial goes into [presence.Redis].Dialer. Cut is what a crash looks like
+// from outside: a directory behind a cut gate renews nothing and gives nothing back, and can still be closed.
 type Gate struct {
 	// Base connects when the gate is open; nil means the network. Set once.
 	Base func(ctx context.Context, network, addr string) (net.Conn, error)

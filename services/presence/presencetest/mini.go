@@ -15,7 +15,8 @@ import (
 // Mini is a miniredis without a network: for synctest bubbles, in whose time its keys expire.
 type Mini struct{ *miniredis.Miniredis }
 
-// miniAddr is dialled by nobody. It is an IP address because go-redis looks up names, and the resolver belongs to one bubble.
+// miniAddr is dialled by nobody. It is an IP address because go-redis looks up names, and the resolver belongs to one
+// bubble.
 const miniAddr = "127.0.0.1:6379"
 
 // StartMini starts a miniredis that ends with the test, or with the bubble if it is called in one.
@@ -52,8 +53,8 @@ func (m *Mini) dial(context.Context, string, string) (net.Conn, error) {
 	return b, nil
 }
 
-// buffered gives a net.Pipe the buffer that a socket has. Without one, a pipeline of more than 4 KiB hangs: miniredis waits for its
-// first answers to be read, and the client for the rest of its commands to be.
+// buffered gives a net.Pipe the buffer that a socket has. Without one, a pipeline of more than 4 KiB hangs: miniredis
+// waits for its first answers to be read, and the client for the rest of its commands to be.
 type buffered struct {
 	net.Conn
 	pump sync.WaitGroup

@@ -28,7 +28,8 @@ type process struct {
 	exited chan struct{}
 }
 
-// startProcess starts a redis-server on a free port of 127.0.0.1, with the arguments that command returns for its directory and port.
+// startProcess starts a redis-server on a free port of 127.0.0.1, with the arguments that command returns for its
+// directory and port.
 func startProcess(tb testing.TB, command func(dir string, port int) []string) *process {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
@@ -55,8 +56,8 @@ func plain(dir string, port int, more ...string) []string {
 	}, more...)
 }
 
-// freePort returns a port that is free now, and so is the one 10,000 above. It is none of those that the system hands out for
-// connections, so that it is still free when a killed server comes back.
+// freePort returns a port that is free now, and so is the one 10,000 above. It is none of those that the system hands
+// out for connections, so that it is still free when a killed server comes back.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	for range 100 {

@@ -22,8 +22,8 @@ type Backend struct {
 	Shared bool                  // others use it at the same time, so it is emptied key by key
 }
 
-// Run tries the promises of the directory on one kind of Redis. start is called once per promise, and may return the same backend
-// each time: every promise has a cluster name of its own.
+// Run tries the promises of the directory on one kind of Redis. start is called once per promise, and may return the
+// same backend each time: every promise has a cluster name of its own.
 func Run(t *testing.T, start func(t *testing.T) Backend) {
 	t.Helper()
 	each(t, func(t *testing.T, promise func(*world)) {
@@ -32,7 +32,8 @@ func Run(t *testing.T, start func(t *testing.T) Backend) {
 	})
 }
 
-// RunInBubbles does the same in synctest bubbles, in which time passes at once. There must be no real network in the backend.
+// RunInBubbles does the same in synctest bubbles, in which time passes at once. There must be no real network in the
+// backend.
 func RunInBubbles(t *testing.T, start func(t *testing.T) Backend) {
 	t.Helper()
 	each(t, func(t *testing.T, promise func(*world)) {
@@ -65,8 +66,8 @@ type world struct {
 	cluster contracts.ClusterName
 }
 
-// shortLease makes a lease lapse within a test. Longer than it need be on an idle machine: a renewal that comes late there is a
-// failure of the test, not of the directory.
+// shortLease makes a lease lapse within a test. Longer than it need be on an idle machine: a renewal that comes late
+// there is a failure of the test, not of the directory.
 func shortLease(c *presence.Config) { c.LeaseTTL, c.LeaseRenewal = shortLife, shortLife/10 }
 
 const shortLife = time.Second

@@ -37,9 +37,9 @@ func emptied(w *world) {
 			w.Errorf("the lease of %s is %q", n.id, got)
 		}
 	}
-	if n := w.Client.SCard(w.Context(), string(contracts.NodesKey(w.cluster))).Val(); n != 2 {
-		w.Errorf("%d nodes are registered", n)
-	}
+	w.until("both nodes are registered", func() bool {
+		return w.Client.SCard(w.Context(), string(contracts.NodesKey(w.cluster))).Val() == 2
+	})
 	a.reconnect("ann", s)
 	b.expect("ann", s)
 	if n := a.Stats().LeaseMissing; n != 1 {

@@ -148,7 +148,8 @@ func acquireGivesUp(w *world) {
 	}
 }
 
-// graceAtStart is about a reader that knows nothing yet: it must not remove what a node that is about to renew has written.
+// graceAtStart is about a reader that knows nothing yet: it must not remove what a node that is about to renew has
+// written.
 func graceAtStart(w *world) {
 	a := w.join("a", 1)
 	s := a.connect("ann")

@@ -91,8 +91,8 @@ func disconnectOwn(w *world) {
 	b.expect("ann", s2, s3)
 }
 
-// lateDisconnect has one client change nodes a thousand times, each time with the disconnect of the old session under way at the same
-// time as the connect of the new one.
+// lateDisconnect has one client change nodes a thousand times, each time with the disconnect of the old session under
+// way at the same time as the connect of the new one.
 func lateDisconnect(w *world) {
 	nodes := []*node{w.join("a", 1), w.join("b", 2)}
 	old := nodes[0].connect("ann")

@@ -1,0 +1,195 @@
+package fleet
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/beeline-rt/beeline/broker/brokertest"
+	"github.com/beeline-rt/beeline/services/presence/presencetest"
+)
+
+// Process is a program that a test runs beside itself.
+type Process struct {
+	Cmd *exec.Cmd
+
+	t     testing.TB
+	out   lockedBuffer
+	lines chan string
+	done  chan struct{}
+	once  sync.Once
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Run starts a program. It ends with the test, and what it wrote is shown if the test failed.
+func Run(t testing.TB, name string, args ...string) *Process {
+	t.Helper()
+	p := &Process{Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), name, args...), t: t, lines: make(chan string, 1000), done: make(chan struct{})}
+	p.Cmd.SysProcAttr = dieWithTest()
+	stdout, err := p.Cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Cmd.Stderr = &p.out
+	if err := p.Cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", name, err)
+	}
+	go func() {
+		defer close(p.done)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			fmt.Fprintln(&p.out, s.Text())
+			select {
+			case p.lines <- s.Text():
+			default:
+			}
+		}
+		close(p.lines)
+		_ = p.Cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("%s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
+		}
+	})
+	return p
+}
+
+// Kill ends the program as kill -9 does, and waits for its end.
+func (p *Process) Kill() {
+	p.once.Do(func() { _ = p.Cmd.Process.Kill() })
+	<-p.done
+}
+
+// Wait waits for the program to end by itself and returns its exit code.
+func (p *Process) Wait() int {
+	<-p.done
+	return p.Cmd.ProcessState.ExitCode()
+}
+
+// Output is all that the program has written.
+func (p *Process) Output() string { return p.out.String() }
+
+// Line waits for a line on standard output that contains text.
+func (p *Process) Line(text string) string {
+	p.t.Helper()
+	found := ""
+	Eventually(p.t, fmt.Sprintf("%q from %s", text, p.Cmd.Args), func() bool {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				p.t.Fatalf("%s ended:\n%s", p.Cmd.Args, p.Output())
+			}
+			if strings.Contains(line, text) {
+				found = line
+			}
+		default:
+		}
+		return found != ""
+	})
+	return found
+}
+
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "beeline-test-")
+	if err != nil {
+		return "", err
+	}
+	built.Store(dir)
+	path := filepath.Join(dir, "beeline")
+	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", path, "github.com/beeline-rt/beeline/services/cmd/beeline").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, err
+})
+
+// built is the folder of what binary made, if it was asked to.
+var built atomic.Value
+
+// Binary builds beeline, once, and returns its path. RemoveBinary, from TestMain, removes it.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// RemoveBinary removes what [Binary] built.
+func RemoveBinary() {
+	if dir, ok := built.Load().(string); ok {
+		_ = os.RemoveAll(dir)
+	}
+}
+
+// Edges are edge processes, as an operator would start them, with a NATS server and a Redis.
+type Edges struct {
+	URLs   []string
+	Admins []string
+	Redis  *presencetest.Redis
+	Procs  []*Process
+}
+
+// RunEdges starts n edge processes, a1 to an, with further flags.
+func RunEdges(t testing.TB, n int, flags ...string) *Edges {
+	t.Helper()
+	e := &Edges{Redis: presencetest.StartRedis(t)}
+	nats := brokertest.New(t)
+	bin := Binary(t)
+	for i := range n {
+		args := append([]string{
+			"edge", "--node", fmt.Sprint("a", i+1), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+			"--nats-url", nats.URL(), "--redis-addr", e.Redis.Addr(), "--anonymous", "--allow-send", "*",
+			"--drain-time", "0s", "--redis-timeout", "2s", "--message-rate", "0",
+		}, flags...)
+		p := Run(t, bin, args...)
+		e.Procs = append(e.Procs, p)
+		for _, word := range strings.Fields(p.Line("is ready")) {
+			switch {
+			case strings.HasPrefix(word, "ws"):
+				e.URLs = append(e.URLs, word)
+			case strings.HasPrefix(word, "http"):
+				e.Admins = append(e.Admins, word)
+			}
+		}
+	}
+	return e
+}
+
+// FreePort returns a port that nobody listens on now.
+func FreePort(t testing.TB) int {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return ln.Addr().(*net.TCPAddr).Port
+}
