@@ -16,10 +16,13 @@ import (
 // Handler is what a node does with what other nodes send to it. Its methods are called in order for each shard, from one
 // goroutine per shard, and must not block.
 type Handler interface {
+	// Begin and End enclose the records of one node message.
+	Begin()
+	End()
 	// Message is a frame for a client of this node. w is told once, with id, what became of it.
 	Message(to contracts.ClientID, frame []byte, w Waiter, id uint64)
-	// End asks to end a session of a client. w is told StatusDelivered, or StatusNotHere.
-	End(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64)
+	// Evict asks to end a session of a client. w is told StatusDelivered, or StatusNotHere.
+	Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64)
 }
 
 // What a subscription may hold before this node counts as too slow. nats.go's default is 500,000 messages.
@@ -42,6 +45,7 @@ type Bus struct {
 	log        *slog.Logger
 	subs       []*nats.Subscription
 
+	gather   Gather[*link]
 	peers    sync.Map // contracts.NodeID -> *peer
 	counters struct{ bundles, received, malformed, unsent atomic.Uint64 }
 }
@@ -62,6 +66,7 @@ func OpenBus(ctx context.Context, conn *Conn, cfg BusConfig, h Handler) (*Bus, e
 		conn: conn, cluster: cfg.Cluster, node: cfg.Node, epoch: cfg.Epoch, answerTime: cfg.AnswerTime,
 		handler: h, log: conn.log, returned: contracts.ReturnPrefix(cfg.Cluster, cfg.Node),
 	}
+	b.gather.Flush = (*link).flush
 	for shard := range contracts.Shards {
 		err := b.subscribe(contracts.NodeSubject(cfg.Cluster, cfg.Node, shard), func(m *nats.Msg) { b.receive(shard, m.Data) })
 		if err != nil {
@@ -105,11 +110,17 @@ func (b *Bus) Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w
 	b.link(node, shard).post(contracts.Record{Kind: contracts.RecordMessage, To: to, Frame: frame}, pending{w, id, time.Now()})
 }
 
-// End asks another node to end a session. w is told, with id, what became of it.
-func (b *Bus) End(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
+// Evict asks another node to end a session. w is told, with id, what became of it.
+func (b *Bus) Evict(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
 	r := contracts.Record{Kind: contracts.RecordEnd, To: to, Session: session, Code: code}
 	b.link(node, to.Shard()).post(r, pending{w, id, time.Now()})
 }
+
+// Begin begins a burst: what is posted until [Bus.End] goes out together.
+func (b *Bus) Begin() { b.gather.Begin() }
+
+// End ends a burst.
+func (b *Bus) End() { b.gather.End() }
 
 // link returns the way to a shard of a node. Node ids come from the directory and from bundles, so there are as many as nodes.
 func (b *Bus) link(node contracts.NodeID, shard int) *link {
@@ -135,6 +146,10 @@ func (b *Bus) receive(shard int, data []byte) {
 	b.counters.received.Add(1)
 	l := b.link(bundle.From, shard)
 	from := l.originOf(bundle.Epoch)
+	b.Begin()
+	b.handler.Begin()
+	defer b.End()
+	defer b.handler.End()
 	var r contracts.Record
 	for {
 		ok, err := bundle.Next(&r)
@@ -149,7 +164,7 @@ func (b *Bus) receive(shard int, data []byte) {
 		case contracts.RecordMessage:
 			b.handler.Message(r.To, r.Frame, from, r.Seq)
 		case contracts.RecordEnd:
-			b.handler.End(r.To, r.Session, r.Code, from, r.Seq)
+			b.handler.Evict(r.To, r.Session, r.Code, from, r.Seq)
 		case contracts.RecordAnswer:
 			if r.Epoch == b.epoch { // else it was meant for this node's predecessor
 				l.answered(r.Seq, r.Status)

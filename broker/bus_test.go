@@ -37,12 +37,15 @@ func (n *node) Message(to contracts.ClientID, frame []byte, w broker.Waiter, id 
 	}
 }
 
-func (n *node) End(_ contracts.ClientID, s contracts.SessionID, _ contracts.CloseCode, w broker.Waiter, id uint64) {
+func (n *node) Evict(_ contracts.ClientID, s contracts.SessionID, _ contracts.CloseCode, w broker.Waiter, id uint64) {
 	n.mu.Lock()
 	n.ended = append(n.ended, s)
 	n.mu.Unlock()
 	w.Answered(id, contracts.StatusDelivered)
 }
+
+func (*node) Begin() {}
+func (*node) End()   {}
 
 func (n *node) got(to contracts.ClientID) []string {
 	n.mu.Lock()
@@ -118,6 +121,8 @@ func TestRecordsArriveInOrderAndAreAnsweredOnce(t *testing.T) {
 	for c := range clients {
 		senders.Go(func() {
 			to := contracts.ClientID(fmt.Sprint("client-", c))
+			one.bus.Begin()
+			defer one.bus.End()
 			for i := range each {
 				one.bus.Send("a2", to, fmt.Appendf(nil, "%d\n", i), a, uint64(c*each+i))
 			}
@@ -220,7 +225,9 @@ func (n *lateNode) Message(_ contracts.ClientID, _ []byte, w broker.Waiter, id u
 	n.answer <- func() { w.Answered(id, contracts.StatusDelivered) }
 }
 
-func (*lateNode) End(contracts.ClientID, contracts.SessionID, contracts.CloseCode, broker.Waiter, uint64) {
+func (*lateNode) Begin() {}
+func (*lateNode) End()   {}
+func (*lateNode) Evict(contracts.ClientID, contracts.SessionID, contracts.CloseCode, broker.Waiter, uint64) {
 }
 
 func TestLargeFramesAreNotCutByGathering(t *testing.T) {

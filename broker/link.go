@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"runtime"
 	"sync"
 	"time"
 
@@ -13,9 +12,7 @@ const (
 	fullBundle = 32 << 10 // from here on a bundle is sent without gathering more
 )
 
-// link is the way to one shard of one other node. What is posted while the processor has other work to do goes out as
-// one bundle: the first to post yields once and then publishes, so nothing waits for a timer and, when it is quiet,
-// nothing waits at all.
+// link is the way to one shard of one other node. What is posted in one burst goes out as one bundle.
 type link struct {
 	// set once
 	bus     *Bus
@@ -23,14 +20,14 @@ type link struct {
 	shard   int
 	subject string
 
-	mu       sync.Mutex
-	buf      []byte // the bundle that is being gathered; empty when there is none
-	first    uint64 // number of its first tracked record
-	tracked  int    // how many it has
-	flushing bool   // somebody has taken it on to publish
-	window   window
-	timer    *time.Timer // runs while the window holds something
-	reply    []byte      // scratch
+	mu      sync.Mutex
+	buf     []byte // the bundle that is being gathered; empty when there is none
+	first   uint64 // number of its first tracked record
+	tracked int    // how many it has
+	marked  bool   // it will be published at the end of a burst
+	window  window
+	timer   *time.Timer // runs while the window holds something
+	reply   []byte      // scratch
 
 	// origin is whom the latest bundle from there came from; answers go to it.
 	origin *origin
@@ -87,20 +84,29 @@ func (l *link) append(r contracts.Record) (failed []pending) {
 	return failed
 }
 
-// release unlocks l.mu, and publishes what was gathered if nobody else is about to.
+// release unlocks l.mu, and has what was gathered published.
 func (l *link) release(failed []pending) {
-	mine := !l.flushing && len(l.buf) > 0
-	if mine {
-		l.flushing = true
+	mark := !l.marked && len(l.buf) > 0
+	if mark {
+		l.marked = true
 	}
 	l.mu.Unlock()
-	if mine {
-		runtime.Gosched() // others that are ready to post get to do so first
-		l.mu.Lock()
-		failed = append(failed, l.publish()...)
-		l.flushing = false
-		l.mu.Unlock()
+	if mark {
+		l.bus.gather.Mark(l)
 	}
+	unavailable(failed)
+}
+
+// flush publishes what was gathered.
+func (l *link) flush() {
+	l.mu.Lock()
+	l.marked = false
+	failed := l.publish()
+	l.mu.Unlock()
+	unavailable(failed)
+}
+
+func unavailable(failed []pending) {
 	for _, p := range failed {
 		p.answered(contracts.StatusUnavailable)
 	}

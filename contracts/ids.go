@@ -97,8 +97,10 @@ func ParseSessionID[T ~string | ~[]byte](s T) (SessionID, error) {
 	if len(s) != SessionIDLength {
 		return "", fmt.Errorf("%w: a session id has %d digits, not %d", ErrInvalidID, SessionIDLength, len(s))
 	}
-	if _, err := hex.DecodeString(string(s)); err != nil {
-		return "", fmt.Errorf("%w: a session id is hexadecimal", ErrInvalidID)
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return "", fmt.Errorf("%w: a session id is hexadecimal, in lower case", ErrInvalidID)
+		}
 	}
 	return SessionID(s), nil
 }

@@ -12,7 +12,7 @@ import (
 var (
 	clientPattern  = regexp.MustCompile(`^[A-Za-z0-9._:@-]{1,128}\z`)
 	nodePattern    = regexp.MustCompile(`^[a-z0-9-]{1,32}\z`)
-	sessionPattern = regexp.MustCompile(`^[0-9a-fA-F]{32}\z`)
+	sessionPattern = regexp.MustCompile(`^[0-9a-f]{32}\z`)
 	tokenPattern   = regexp.MustCompile(`^[0-9a-v]{26}\z`)
 	subjectPattern = regexp.MustCompile(`^[a-z0-9-]+\.node\.[a-z0-9-]+\.[0-9]\z`)
 	keyPattern     = regexp.MustCompile(`^bl:[a-z0-9-]+:c:\{[0-9a-v]{26}\}\z`)

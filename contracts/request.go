@@ -165,8 +165,12 @@ func (a *Auth) decode(b []byte) *Error {
 	if len(token) > MaxTokenLength+len(`""`) {
 		return newError(CodeTooLarge, "token is too long")
 	}
-	if token != nil && json.Unmarshal(token, &a.Token) != nil || token != nil && token[0] != '"' {
-		return newError(CodeBadRequest, "token must be a string")
+	if token != nil {
+		var t string // not a.Token: its address would put every request on the heap
+		if token[0] != '"' || json.Unmarshal(token, &t) != nil {
+			return newError(CodeBadRequest, "token must be a string")
+		}
+		a.Token = t
 	}
 	if a.Token == "" && client == nil {
 		return newError(CodeBadRequest, "auth needs token")

@@ -1,6 +1,9 @@
 package contracts
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // This file is a strict JSON scanner (RFC 8259): it finds where a value ends and checks that it is one, in place and
 // without decoding it, so that `data` can be passed on byte for byte. encoding/json takes 3.8 us for a send frame of
@@ -185,10 +188,8 @@ func skipSpace(b []byte, i int) int {
 // ValidData tells whether b is one JSON value that may stand as `data`: valid UTF-8, no raw line break (which would
 // split the frame it is put into), no deeper than [MaxDepth].
 func ValidData(b []byte) bool {
-	for _, c := range b {
-		if c == '\n' {
-			return false
-		}
+	if bytes.IndexByte(b, '\n') >= 0 {
+		return false
 	}
 	end := scanValue(b, 0, MaxDepth)
 	return end >= 0 && skipSpace(b, end) == len(b) && utf8.Valid(b)

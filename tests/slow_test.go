@@ -34,7 +34,7 @@ func TestSlowReaderIsClosedWith4408AndNothingIsLostUncounted(t *testing.T) {
 	const queue = 256 << 10
 	f := fleet.New(t, 2, fleet.Configure(func(c *node.Config) {
 		c.Edge.QueueBytes = queue
-		c.Edge.AckTimeout = 100 * time.Millisecond // what waits for the slow reader is unknown to its sender
+		c.Edge.AckTimeout = 500 * time.Millisecond // what waits for the slow reader is unknown to its sender
 		c.Edge.WriteTime = 2 * fleet.Patience
 	}))
 	alice, bob := f.Dial(0, "alice"), f.Dial(1, "bob")

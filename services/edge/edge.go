@@ -26,7 +26,11 @@ type Directory interface {
 // Courier carries frames to other nodes. What it is given ends in one call of the waiter, also when it fails.
 type Courier interface {
 	Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w broker.Waiter, id uint64)
-	End(node contracts.NodeID, to contracts.ClientID, s contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64)
+	// Evict ends a session on another node.
+	Evict(node contracts.NodeID, to contracts.ClientID, s contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64)
+	// Begin and End enclose a burst, which goes out together.
+	Begin()
+	End()
 }
 
 // Identity is who a client is and what it may do.
@@ -62,6 +66,7 @@ type Edge struct {
 	routes  *router
 
 	roster    roster
+	writes    broker.Gather[*Session]
 	open      atomic.Int64 // connections, logged in or not
 	strange   atomic.Int64 // of these, not logged in
 	draining  atomic.Bool
@@ -91,6 +96,7 @@ func New(cfg Config, o Options) *Edge {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
+	e.writes.Flush = (*Session).flush
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
 	return e
@@ -110,8 +116,14 @@ func (e *Edge) Message(to contracts.ClientID, frame []byte, w broker.Waiter, id 
 	e.deliver(to, frame, w, id)
 }
 
-// End ends a session because another node says that a newer one took over. It is part of broker.Handler.
-func (e *Edge) End(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
+// Begin begins a burst of messages: each session gets what is for it in one write. It is part of broker.Handler.
+func (e *Edge) Begin() { e.writes.Begin() }
+
+// End ends a burst. It is part of broker.Handler.
+func (e *Edge) End() { e.writes.End() }
+
+// Evict ends a session because another node says that a newer one took over. It is part of broker.Handler.
+func (e *Edge) Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
 	for _, s := range e.roster.of(to) {
 		if s.id == session {
 			s.end(code, "replaced by a newer session")
@@ -142,6 +154,15 @@ func (e *Edge) deliver(to contracts.ClientID, frame []byte, w broker.Waiter, id 
 			all.Answered(0, st)
 		}
 	}
+}
+
+// burst runs f as one burst: what it sends to a node goes out together, and so does what it writes to a session.
+func (e *Edge) burst(f func()) {
+	e.courier.Begin()
+	e.writes.Begin()
+	f()
+	e.writes.End()
+	e.courier.End()
 }
 
 // Sessions is the number of connections that are logged in.

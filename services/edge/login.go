@@ -80,7 +80,7 @@ func (e *Edge) join(s *Session) {
 		return
 	}
 	if e.cfg.Sessions == SessionsSingle {
-		e.replace(client, s.id, others)
+		e.replace(client, others)
 	}
 	s.announce(contracts.AppendReady(nil, contracts.Ready{
 		Client: client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
@@ -96,20 +96,18 @@ func (s *Session) announce(ready []byte) {
 	}
 	s.queue.add(ready, receipt{})
 	s.edge.roster.add(s.identity.Client, s)
-	next := s.start()
-	s.mu.Unlock()
-	s.write(next)
+	s.release()
 }
 
 // replace ends the client's older sessions. Each removes its own record: this session takes nobody's place but by being
 // recorded later, so that when two connect at once, exactly one sees the other.
-func (e *Edge) replace(client contracts.ClientID, by contracts.SessionID, others []contracts.Entry) {
+func (e *Edge) replace(client contracts.ClientID, others []contracts.Entry) {
 	for _, o := range others {
 		switch o.Node {
 		case e.node:
-			e.End(client, o.Session, contracts.CloseReplaced, ignored{}, 0)
+			e.Evict(client, o.Session, contracts.CloseReplaced, ignored{}, 0)
 		default:
-			e.courier.End(o.Node, client, o.Session, contracts.CloseReplaced, ignored{}, 0)
+			e.courier.Evict(o.Node, client, o.Session, contracts.CloseReplaced, ignored{}, 0)
 		}
 	}
 }

@@ -58,11 +58,7 @@ func gauge(name, help string, f func() float64) prometheus.Collector {
 
 func (m *metrics) outcome(o contracts.Outcome) { m.outcomes[o].Inc() }
 
-func (m *metrics) delivered(n int) {
-	if n > 0 {
-		m.written.Add(float64(n))
-	}
-}
+func (m *metrics) delivered(n int) { m.written.Add(float64(n)) }
 
 func (m *metrics) dropped(n int) {
 	if n > 0 {

@@ -14,6 +14,10 @@ func (s *Session) handle(frame []byte) {
 		s.end(contracts.CloseInvalidData, "not UTF-8")
 		return
 	}
+	s.edge.burst(func() { s.lines(frame) })
+}
+
+func (s *Session) lines(frame []byte) {
 	now := time.Now()
 	within := s.bytes.AllowN(now, len(frame))
 	for len(frame) > 0 {

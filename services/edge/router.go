@@ -88,7 +88,7 @@ func (r *router) resolve() {
 			ctx, cancel := context.WithTimeout(r.edge.ctx, lookupTime)
 			entries, err := r.edge.dir.Lookup(ctx, clients)
 			cancel()
-			r.settle(batch, entries, err)
+			r.edge.burst(func() { r.settle(batch, entries, err) })
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +19,6 @@ type connection interface {
 	Close(code contracts.CloseCode, reason string)
 	// Cut closes at once.
 	Cut()
-	// Remote is the client's address, for logs.
-	Remote() string
 }
 
 // Session is one connection of a client.
@@ -49,6 +46,7 @@ type Session struct {
 	mu        sync.Mutex // guards the following
 	queue     queue
 	writing   *batch // the write under way
+	marked    bool   // it will be flushed at the end of a burst
 	logged    bool   // logged in
 	ending    bool
 	gone      bool
@@ -117,13 +115,32 @@ func (s *Session) push(frame []byte, r receipt) contracts.Status {
 		return contracts.StatusOverload
 	}
 	s.queue.add(frame, r)
-	next := s.start()
-	s.mu.Unlock()
-	s.write(next)
+	s.release()
 	return 0
 }
 
-// start takes the next batch for writing, if no write is under way. s.mu is held.
+// release unlocks s.mu, and has what waits written, unless a write is under way: that one's end sees to it.
+func (s *Session) release() {
+	mark := s.writing == nil && !s.marked && s.queue.first != nil
+	if mark {
+		s.marked = true
+	}
+	s.mu.Unlock()
+	if mark {
+		s.edge.writes.Mark(s)
+	}
+}
+
+// flush starts to write what waits.
+func (s *Session) flush() {
+	s.mu.Lock()
+	s.marked = false
+	next := s.start()
+	s.mu.Unlock()
+	s.write(next)
+}
+
+// start takes the next batch for writing; nil if there is none, or a write is under way. s.mu is held.
 func (s *Session) start() *batch {
 	if s.writing != nil {
 		return nil
@@ -156,8 +173,10 @@ func (s *Session) written() {
 	} else if closing {
 		s.conn.Close(s.closeWith, s.reason)
 	}
-	s.edge.metrics.delivered(len(done.receipts))
-	done.settle(contracts.StatusDelivered)
+	if len(done.receipts) > 0 {
+		s.edge.metrics.delivered(len(done.receipts))
+		s.edge.burst(func() { done.settle(contracts.StatusDelivered) })
+	}
 	done.free()
 }
 
@@ -174,9 +193,11 @@ func (s *Session) end(code contracts.CloseCode, reason string) {
 	if code == contracts.CloseSlow {
 		dropped, s.queue = s.queue, queue{}
 	}
+	next := s.start()
 	now := s.writing == nil || code == contracts.CloseSlow
 	s.setTimer(s.edge.cfg.WriteTime, s.conn.Cut)
 	s.mu.Unlock()
+	s.write(next)
 
 	s.edge.metrics.closed(code)
 	s.drop(&dropped, contracts.StatusOverload)
@@ -220,9 +241,4 @@ func (s *Session) disconnected() {
 	if !logged {
 		s.edge.strange.Add(-1)
 	}
-}
-
-// logValue names the session in a log, without what the client sent.
-func (s *Session) attrs() []any {
-	return []any{slog.String("session", string(s.id)), slog.String("client", string(s.identity.Client)), slog.String("remote", s.conn.Remote())}
 }

@@ -102,8 +102,7 @@ type refusal struct {
 
 // login is what the request itself said of the client.
 type login struct {
-	who    *Identity // nil: an auth object is to follow
-	remote string
+	who *Identity // nil: an auth object is to follow
 }
 
 func (w *webSockets) admit(r *http.Request) (*login, *refusal) {
@@ -116,7 +115,7 @@ func (w *webSockets) admit(r *http.Request) (*login, *refusal) {
 	case !w.originAllowed(r):
 		return nil, &refusal{http.StatusForbidden, "this origin is not allowed"}
 	}
-	l := &login{remote: r.RemoteAddr}
+	l := &login{}
 	token, err := tokenOf(r)
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, err.Error()}
@@ -178,7 +177,7 @@ func tokenOf(r *http.Request) (string, error) {
 // connected makes melody's session ours, before its reader and its writer start.
 func (w *webSockets) connected(m *melody.Session) {
 	l := m.Keys[sessionKey].(*login)
-	c := &webSocket{edge: w.edge, m: m, remote: l.remote}
+	c := &webSocket{edge: w.edge, m: m}
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
 	m.Keys[sessionKey] = s
@@ -204,9 +203,8 @@ func (w *webSockets) connected(m *melody.Session) {
 
 // webSocket is a [connection].
 type webSocket struct {
-	edge   *Edge
-	m      *melody.Session
-	remote string
+	edge *Edge
+	m    *melody.Session
 }
 
 var _ connection = (*webSocket)(nil)
@@ -229,8 +227,6 @@ func (c *webSocket) Close(code contracts.CloseCode, reason string) {
 }
 
 func (c *webSocket) Cut() { _ = c.m.WebsocketConnection().NetConn().Close() }
-
-func (c *webSocket) Remote() string { return c.remote }
 
 // handOff tells when the connection has been taken from net/http.
 type handOff struct {

@@ -43,6 +43,7 @@ func TestRedisClusterKeepsThePromises(t *testing.T) {
 
 // masterHangs looks up clients of whom a third cannot be read: the others must not suffer.
 func masterHangs(t *testing.T, c *presencetest.Cluster) {
+	t.Helper()
 	d := open(t, presence.Config{Cluster: "hang", Node: "a", Epoch: 1, Redis: c.Config(), LeaseTTL: time.Minute})
 	if err := d.Acquire(t.Context()); err != nil {
 		t.Fatal(err)

@@ -140,7 +140,7 @@ func (r Redis) open() redis.UniversalClient {
 		// runs at a time: a call that has to wait for a connection takes a timer from a pool that is one for the whole
 		// process, which kills the second synctest bubble that meets it ("select on synctest channel from outside
 		// bubble").
-		PoolSize: 16, PipelinePoolSize: 16, PipelineReadBufferSize: 64 << 10, PipelineWriteBufferSize: 64 << 10,
+		PoolSize: 16, PipelinePoolSize: 32, PipelineReadBufferSize: 64 << 10, PipelineWriteBufferSize: 64 << 10,
 
 		// What these send on connect, older servers answer with errors.
 		DisableIdentity:          true,

@@ -185,7 +185,7 @@ func (d *Directory) failed(what string, err error) error {
 
 // Close ends the loops, gives the lease back if it is still ours, and closes the connections. Entries are not removed:
 // those of a node without a lease do not count. It takes about twice the time that a call may take, at most; no
-// goroutine is left. The error says that the lease could not be given back, in which case it lapses. A second call waits
+// goroutine is left. Calls that are under way may fail with [ErrClosed]. The error says that the lease could not be given back, in which case it lapses. A second call waits
 // for the first and returns nil.
 func (d *Directory) Close(ctx context.Context) error {
 	d.mu.Lock()

@@ -20,5 +20,5 @@
 //     cached leases (a fifth of that), after its last renewal.
 //   - Nobody is declared offline because Redis is away: a lookup that cannot read is an error, and after an outage, in
 //     which no node could renew its lease, a missing lease proves nothing for one more LeaseTTL.
-//   - Every call returns within twice [Redis].Timeout, whatever Redis does.
+//   - Connect, Disconnect and Lookup return within twice [Redis].Timeout, whatever Redis does.
 package presence

@@ -2,6 +2,7 @@ package presence
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -112,11 +113,9 @@ func appendFound(dst []found, client int, key string, record []string) []found {
 	for i := 0; i+1 < len(record); i += 2 {
 		f := found{client: client, key: key, session: record[i], value: record[i+1]}
 		var err error
-		switch f.entry, err = decodeEntry(f.session, f.value); err {
-		case nil:
-		case errVersion:
+		if f.entry, err = decodeEntry(f.session, f.value); errors.Is(err, errVersion) {
 			f.verdict = absent
-		default:
+		} else if err != nil {
 			f.verdict = dead
 		}
 		dst = append(dst, f)

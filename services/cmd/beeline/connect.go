@@ -125,7 +125,7 @@ func explainTime(err error, limit time.Duration) error {
 	case client.MayHaveArrived(err):
 		return fmt.Errorf("no answer within %v: the message may or may not arrive", limit)
 	default:
-		return fmt.Errorf("%v was not enough: %w", limit, err)
+		return fmt.Errorf("no answer within %v: %w", limit, err)
 	}
 }
 

@@ -34,14 +34,14 @@ func (c *devCmd) Run(ctx context.Context, p *process) error {
 		err = d.wait(ctx)
 		fmt.Fprintln(p.stderr, "stopping")
 	}
+	if ctx.Err() != nil {
+		err = nil // it was asked for, be it in the midst of the start
+	}
 	// What was started is stopped, whatever ended the start.
 	if stopErr := d.stop(context.WithoutCancel(ctx)); stopErr != nil {
 		err = errors.Join(err, fmt.Errorf("stop: %w", stopErr))
 	}
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("beeline dev ended: %w", err)
-	}
-	return nil
+	return err
 }
 
 // explain says what runs, and what to try.

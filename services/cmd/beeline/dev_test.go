@@ -194,7 +194,7 @@ func TestNobodyAnswers(t *testing.T) {
 
 func TestDevTakesFreePortsInPlaceOfTakenOnes(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen(0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestDevLeavesNothingWhenAPartDoesNotStart(t *testing.T) {
 	t.Parallel()
 	dev := begin(t, func(context.Context, node.Config) (runningNode, error) { return nil, io.ErrUnexpectedEOF },
 		"dev", "--redis", redisEmbedded, "--port", "0", "--admin-port", "0")
-	if code := dev.exit(t); code != exitFailed || dev.stderr.String() != "beeline: beeline dev ended: edge a1 did not start: unexpected EOF\n" {
+	if code := dev.exit(t); code != exitFailed || dev.stderr.String() != "beeline: edge a1 did not start: unexpected EOF\n" {
 		t.Errorf("%d: %s", code, dev.stderr)
 	}
 }

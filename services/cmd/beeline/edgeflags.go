@@ -70,7 +70,7 @@ type limitFlags struct {
 
 type timeFlags struct {
 	AuthTimeout  time.Duration `name:"auth-timeout" default:"${auth_timeout}" placeholder:"${default}" help:"From the connection to a valid login."`
-	Heartbeat    time.Duration `name:"heartbeat" default:"${heartbeat}" placeholder:"${default}" help:"Between pings to a client; one that is silent for two of them is cut off. Keep it below the idle time of what lies between."`
+	Heartbeat    time.Duration `name:"heartbeat" default:"${heartbeat}" placeholder:"${default}" help:"Between pings to a client; one that does not answer within a fifth more is cut off. Keep it below the idle time of what lies between."`
 	AckTimeout   time.Duration `name:"ack-timeout" default:"${ack_timeout}" placeholder:"${default}" help:"For the answer of another edge; after it a message ends as unknown."`
 	WriteTime    time.Duration `name:"write-time" default:"${write_time}" placeholder:"${default}" help:"For one write to a client; after it the connection is cut."`
 	LeaseTTL     time.Duration `name:"lease-ttl" default:"${lease_ttl}" placeholder:"${default}" help:"How long the others take this edge for alive after its last sign of life: what a crash costs."`

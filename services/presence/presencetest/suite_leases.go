@@ -3,6 +3,7 @@ package presencetest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -171,26 +172,26 @@ func sweep(w *world) {
 	a := w.join("a", 1, shortLease)
 	const n = 300 // more than a step
 	for i := range n {
-		a.connect(clientNamed("client", fmt.Sprint(i)))
+		a.connect(clientNamed("client", strconv.Itoa(i)))
 	}
 	w.must(w.Client.SAdd(w.Context(), string(contracts.NodesKey(w.cluster)), "not a node").Err())
 	b, c := w.join("b", 2, often), w.join("c", 3, often)
 	s := b.connect("ann")
 	a.crash()
-	left := func() (left int) {
-		for i := range n {
-			left += w.stored(clientNamed("client", fmt.Sprint(i)))
+	pruned := func() int { return int(b.Stats().Pruned + c.Stats().Pruned) }
+	w.until("the entries of the crashed node are swept", func() bool { return pruned() >= n })
+	for i := range n {
+		if client := clientNamed("client", strconv.Itoa(i)); w.stored(client) != 0 {
+			w.Errorf("%s has a record", client)
 		}
-		return left
 	}
-	w.until("the entries of the crashed node are swept", func() bool { return left() == 0 })
 	w.until("its id is forgotten", func() bool {
 		return w.Client.SCard(w.Context(), string(contracts.NodesKey(w.cluster))).Val() == 2
 	})
 	b.expect("ann", s)
 	c.expect("ann", s)
-	if pruned := b.Stats().Pruned + c.Stats().Pruned; pruned != n {
-		w.Errorf("%d entries were removed, %d were dead", pruned, n)
+	if pruned() != n {
+		w.Errorf("%d entries were removed, %d were dead", pruned(), n)
 	}
 }
 
