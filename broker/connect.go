@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -49,14 +50,26 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 	}
 	nc, err := nats.Connect(strings.Join(cfg.URLs, ","), c.options(cfg, timeout)...)
 	if err != nil {
-		return nil, fmt.Errorf("%w at %s: %w (is it running, and is the address right?)", ErrConnect, strings.Join(cfg.URLs, ", "), err)
+		return nil, fmt.Errorf("%w at %s: %w (is it running, and is the address right?)", ErrConnect, redacted(cfg.URLs), err)
 	}
 	if most := nc.MaxPayload(); most < contracts.MaxBundle {
 		nc.Close()
-		return nil, fmt.Errorf("%w at %s: its max_payload is %d bytes, node messages need %d", ErrConnect, strings.Join(cfg.URLs, ", "), most, contracts.MaxBundle)
+		return nil, fmt.Errorf("%w at %s: its max_payload is %d bytes, node messages need %d", ErrConnect, redacted(cfg.URLs), most, contracts.MaxBundle)
 	}
 	c.nc = nc
 	return c, nil
+}
+
+// redacted lists addresses without the passwords that may be in them.
+func redacted(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, s := range urls {
+		shown[i] = "an address that is no URL"
+		if u, err := url.Parse(s); err == nil {
+			shown[i] = u.Redacted()
+		}
+	}
+	return strings.Join(shown, ", ")
 }
 
 func (c *Conn) options(cfg Config, timeout time.Duration) []nats.Option {

@@ -9,12 +9,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-
-	"github.com/redis/go-redis/v9"
 )
 
 func main() {
-	redis.SetLogger(noLog{}) // what goes wrong with Redis is logged by package presence, in our own words
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -25,9 +22,3 @@ func main() {
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }
-
-// noLog is a logger for go-redis, whose own one writes to standard error, in the midst of everything.
-type noLog struct{}
-
-// Printf logs nothing.
-func (noLog) Printf(context.Context, string, ...any) {}
