@@ -107,13 +107,13 @@ func (b *Bus) unsubscribe() {
 // Send sends a frame to a client's node. w is told, with id, what became of it: also when this call fails.
 func (b *Bus) Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w Waiter, id uint64) {
 	shard := to.Shard()
-	b.link(node, shard).post(contracts.Record{Kind: contracts.RecordMessage, To: to, Frame: frame}, pending{w, id, time.Now()})
+	b.link(node, shard).post(contracts.Record{Kind: contracts.RecordMessage, To: to, Frame: frame}, w, id)
 }
 
 // Evict asks another node to end a session. w is told, with id, what became of it.
 func (b *Bus) Evict(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
 	r := contracts.Record{Kind: contracts.RecordEnd, To: to, Session: session, Code: code}
-	b.link(node, to.Shard()).post(r, pending{w, id, time.Now()})
+	b.link(node, to.Shard()).post(r, w, id)
 }
 
 // Begin begins a burst: what is posted until [Bus.End] goes out together.
@@ -130,6 +130,7 @@ func (b *Bus) link(node contracts.NodeID, shard int) *link {
 	fresh := new(peer)
 	for i := range fresh {
 		fresh[i].bus, fresh[i].to, fresh[i].shard = b, node, i
+		fresh[i].book.AnswerTime = b.answerTime
 		fresh[i].subject = string(contracts.NodeSubject(b.cluster, node, i))
 	}
 	p, _ := b.peers.LoadOrStore(node, fresh)
@@ -167,7 +168,7 @@ func (b *Bus) receive(shard int, data []byte) {
 			b.handler.Evict(r.To, r.Session, r.Code, from, r.Seq)
 		case contracts.RecordAnswer:
 			if r.Epoch == b.epoch { // else it was meant for this node's predecessor
-				l.answered(r.Seq, r.Status)
+				l.book.Answered(r.Seq, r.Status)
 			}
 		}
 	}
@@ -233,7 +234,7 @@ func (b *Bus) Close() {
 	b.unsubscribe()
 	b.peers.Range(func(_, p any) bool {
 		for i := range p.(*peer) {
-			p.(*peer)[i].close()
+			p.(*peer)[i].book.Close()
 		}
 		return true
 	})

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"sync"
-	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
 )
@@ -25,9 +24,9 @@ type link struct {
 	first   uint64 // number of its first tracked record
 	tracked int    // how many it has
 	marked  bool   // it will be published at the end of a burst
-	window  window
-	timer   *time.Timer // runs while the window holds something
-	reply   []byte      // scratch
+	reply   []byte // scratch
+
+	book Book // of the records that wait for their answer
 
 	// origin is whom the latest bundle from there came from; answers go to it.
 	origin *origin
@@ -47,17 +46,16 @@ func (o *origin) Answered(seq uint64, s contracts.Status) {
 	l.release(failed)
 }
 
-// post sends a record that is to be answered.
-func (l *link) post(r contracts.Record, p pending) {
+// post sends a record that is to be answered. Its number is taken under l.mu, so that a bundle has consecutive ones.
+func (l *link) post(r contracts.Record, w Waiter, id uint64) {
 	l.mu.Lock()
-	seq, ok := l.window.add(p)
+	seq, ok := l.book.Add(w, id)
 	if !ok {
 		l.mu.Unlock()
-		p.answered(contracts.StatusUnavailable)
+		w.Answered(id, contracts.StatusUnavailable)
 		return
 	}
 	r.Seq = seq
-	l.arm(p.sent)
 	failed := l.append(r)
 	l.release(failed)
 }
@@ -127,7 +125,7 @@ func (l *link) publish() (failed []pending) {
 	}
 	if err != nil {
 		l.bus.counters.unsent.Add(1)
-		failed = l.takeRange(l.first, l.tracked)
+		failed = l.book.take(l.first, l.tracked)
 	} else {
 		l.bus.counters.bundles.Add(1)
 	}
@@ -139,80 +137,9 @@ func (l *link) publish() (failed []pending) {
 	return failed
 }
 
-// takeRange takes the given records out of the window.
-func (l *link) takeRange(first uint64, n int) []pending {
-	var taken []pending
-	for i := range n {
-		if p := l.window.take(first + uint64(i)); p.w != nil {
-			taken = append(taken, p)
-		}
-	}
-	return taken
-}
-
-// answered passes on the answer that came for a record.
-func (l *link) answered(seq uint64, s contracts.Status) {
-	l.mu.Lock()
-	p := l.window.take(seq)
-	l.mu.Unlock()
-	p.answered(s)
-}
-
 // nobody passes on that a bundle came back because nobody listens there.
 func (l *link) nobody(first uint64, n int) {
-	l.mu.Lock()
-	taken := l.takeRange(first, n)
-	l.mu.Unlock()
-	for _, p := range taken {
+	for _, p := range l.book.take(first, n) {
 		p.answered(contracts.StatusNobody)
-	}
-}
-
-// arm starts the timer for the oldest record, if it is not running. l.mu is held.
-func (l *link) arm(sent time.Time) {
-	switch {
-	case l.window.n > 1:
-		return // runs
-	case l.timer == nil:
-		l.timer = time.AfterFunc(l.bus.answerTime, l.expire)
-	default:
-		l.timer.Reset(time.Until(sent.Add(l.bus.answerTime)))
-	}
-}
-
-// expire gives up on the records whose time is over, and sleeps until the next one's is.
-func (l *link) expire() {
-	now := time.Now()
-	var late []pending
-	l.mu.Lock()
-	for {
-		p, ok := l.window.takeOld(now.Add(-l.bus.answerTime))
-		if !ok {
-			break
-		}
-		if p.w != nil {
-			late = append(late, p)
-		}
-	}
-	if l.window.n > 0 {
-		oldest := l.window.ring[l.window.base&uint64(len(l.window.ring)-1)]
-		l.timer.Reset(oldest.sent.Add(l.bus.answerTime).Sub(now))
-	}
-	l.mu.Unlock()
-	for _, p := range late {
-		p.answered(contracts.StatusTimeout)
-	}
-}
-
-// close gives up on all that waits.
-func (l *link) close() {
-	l.mu.Lock()
-	if l.timer != nil {
-		l.timer.Stop()
-	}
-	left := l.takeRange(l.window.base, l.window.n)
-	l.mu.Unlock()
-	for _, p := range left {
-		p.answered(contracts.StatusTimeout)
 	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"sync"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -22,6 +23,86 @@ type pending struct {
 func (p pending) answered(s contracts.Status) {
 	if p.w != nil {
 		p.w.Answered(p.id, s)
+	}
+}
+
+// Book holds messages that wait for their answer, each no longer than AnswerTime. It is itself the [Waiter] of whoever is to
+// answer, with the number that Add returned as the id. It is safe for concurrent use; the zero Book needs an AnswerTime.
+type Book struct {
+	AnswerTime time.Duration // set it before the first use
+
+	mu     sync.Mutex
+	window window
+	timer  *time.Timer // runs while the window holds something
+}
+
+// Add takes a message in and returns its number; w is told once what became of it. It returns false when too many wait:
+// w is then not told.
+func (b *Book) Add(w Waiter, id uint64) (seq uint64, ok bool) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if seq, ok = b.window.add(pending{w, id, now}); ok && b.window.n == 1 {
+		if b.timer == nil {
+			b.timer = time.AfterFunc(b.AnswerTime, b.expire)
+		} else {
+			b.timer.Reset(b.AnswerTime)
+		}
+	}
+	return seq, ok
+}
+
+// Answered passes on what became of a message; for one that was answered already, it does nothing.
+func (b *Book) Answered(seq uint64, s contracts.Status) {
+	b.mu.Lock()
+	p := b.window.take(seq)
+	b.mu.Unlock()
+	p.answered(s)
+}
+
+// take removes some messages and returns those that were not answered yet.
+func (b *Book) take(first uint64, n int) (taken []pending) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range n {
+		if p := b.window.take(first + uint64(i)); p.w != nil {
+			taken = append(taken, p)
+		}
+	}
+	return taken
+}
+
+// expire gives up on the messages whose time is over, and sleeps until the next one's is.
+func (b *Book) expire() {
+	now := time.Now()
+	var late []pending
+	b.mu.Lock()
+	for {
+		p, ok := b.window.takeOld(now.Add(-b.AnswerTime))
+		if !ok {
+			break
+		}
+		late = append(late, p)
+	}
+	if b.window.n > 0 {
+		b.timer.Reset(b.window.oldest().sent.Add(b.AnswerTime).Sub(now))
+	}
+	b.mu.Unlock()
+	for _, p := range late {
+		p.answered(contracts.StatusTimeout)
+	}
+}
+
+// Close gives up on all that waits. Nothing should be added after it.
+func (b *Book) Close() {
+	b.mu.Lock()
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	first, n := b.window.base, b.window.n
+	b.mu.Unlock()
+	for _, p := range b.take(first, n) {
+		p.answered(contracts.StatusTimeout)
 	}
 }
 
@@ -73,12 +154,14 @@ func (w *window) takeOld(before time.Time) (pending, bool) {
 	if w.n == 0 {
 		return pending{}, false
 	}
-	p := w.ring[w.base&uint64(len(w.ring)-1)]
-	if p.sent.After(before) {
+	if w.oldest().sent.After(before) {
 		return pending{}, false
 	}
 	return w.take(w.base), true
 }
+
+// oldest is the first of those that wait; there must be one.
+func (w *window) oldest() pending { return w.ring[w.base&uint64(len(w.ring)-1)] }
 
 // trim lets go of what was answered at the front.
 func (w *window) trim() {

@@ -34,7 +34,7 @@ type Record struct {
 	Kind    RecordKind
 	Seq     uint64
 	To      ClientID  // RecordMessage, RecordEnd
-	Frame   []byte    // RecordMessage: what the client gets, as [EncodeMsg] made it
+	Frame   []byte    // RecordMessage: what the client gets, as [EncodeMsg] made it, with its line break
 	Epoch   Epoch     // RecordAnswer: of the node that is answered
 	Status  Status    // RecordAnswer
 	Session SessionID // RecordEnd
@@ -111,7 +111,7 @@ func (b *BundleReader) Next(r *Record) (bool, error) {
 	case RecordAnswer:
 		ok = b.answer(r)
 	case RecordMessage:
-		ok = b.address(r) && b.bytes(&r.Frame)
+		ok = b.address(r) && b.bytes(&r.Frame) && len(r.Frame) > 1 && r.Frame[len(r.Frame)-1] == '\n'
 	case RecordEnd:
 		ok = b.address(r) && b.end(r)
 	}

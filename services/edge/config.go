@@ -23,6 +23,7 @@ type Config struct {
 
 	MaxFrame     int // largest frame from a client, in bytes
 	MaxSessions  int // connections that the node takes at a time; more get 503
+	MaxPerClient int // sessions of one client; one more is refused
 	MaxAnonymous int // of these, how many may not have logged in yet
 	QueueBytes   int // what may wait for one session to read it, in bytes; over it the session ends with contracts.CloseSlow
 	WaitingBytes int // what may wait for lookups on the whole node, in bytes; over it a send is unavailable
@@ -37,7 +38,7 @@ type Config struct {
 	MessageBurst int
 	ByteRate     float64 // bytes per second and session; 0: no limit
 	ByteBurst    int
-	RateStrikes  int // requests refused in a row, after which the session ends with contracts.CloseRate
+	RateStrikes  int // requests refused, less those allowed, after which the session ends with contracts.CloseRate
 }
 
 // DefaultConfig returns the settings of a production edge.
@@ -46,6 +47,7 @@ func DefaultConfig() Config {
 		Sessions:     SessionsMany,
 		MaxFrame:     contracts.DefaultMaxFrame,
 		MaxSessions:  100_000,
+		MaxPerClient: 64,
 		MaxAnonymous: 1_000,
 		QueueBytes:   1 << 20,
 		WaitingBytes: 64 << 20,
@@ -71,8 +73,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("max-frame must be from 1024 to %d bytes", contracts.MaxMaxFrame)
 	case c.QueueBytes < c.MaxFrame:
 		return fmt.Errorf("queue-bytes must be at least max-frame (%d)", c.MaxFrame)
-	case c.MaxSessions < 1 || c.MaxAnonymous < 1 || c.WaitingBytes < c.MaxFrame || c.InFlight < 1 || c.RateStrikes < 1:
-		return fmt.Errorf("max-sessions, max-anonymous, in-flight and rate-strikes must be positive, waiting-bytes at least max-frame")
+	case c.MaxSessions < 1 || c.MaxAnonymous < 1 || c.MaxPerClient < 1 || c.WaitingBytes < c.MaxFrame || c.InFlight < 1 || c.RateStrikes < 1:
+		return fmt.Errorf("max-sessions, max-per-client, max-anonymous, in-flight and rate-strikes must be positive, waiting-bytes at least max-frame")
 	case c.AuthTimeout <= 0 || c.Heartbeat < time.Second || c.AckTimeout <= 0 || c.WriteTime <= 0:
 		return fmt.Errorf("auth-timeout, ack-timeout and write-time must be positive, heartbeat at least 1s")
 	case c.MessageRate < 0 || c.ByteRate < 0 || c.MessageBurst < 1 || c.ByteBurst < c.MaxFrame:

@@ -55,7 +55,7 @@ func (e *Edge) Drain(ctx context.Context, over time.Duration) {
 
 func (e *Edge) connections() []*Session {
 	var all []*Session
-	e.all.Range(func(s, _ any) bool {
+	e.all.Range(func(_, s any) bool {
 		all = append(all, s.(*Session))
 		return true
 	})
@@ -90,4 +90,7 @@ func (e *Edge) Close(ctx context.Context) {
 	stop()
 	e.cancel()
 	e.resolvers.Wait()
+	for i := range e.local {
+		e.local[i].Close()
+	}
 }

@@ -64,15 +64,20 @@ type Edge struct {
 	log     *slog.Logger
 	metrics *metrics
 	routes  *router
+	local   [contracts.Shards]broker.Book // messages that are being written to sessions of this node
 
-	roster    roster
-	writes    broker.Gather[*Session]
-	open      atomic.Int64 // connections, logged in or not
-	strange   atomic.Int64 // of these, not logged in
-	draining  atomic.Bool
-	ctx       context.Context // ends when the edge is closed: for work that belongs to no request
-	cancel    context.CancelFunc
-	all       sync.Map       // *Session -> struct{}: every connection, logged in or not
+	roster   roster
+	writes   broker.Gather[*Session]
+	open     atomic.Int64 // connections, logged in or not
+	strange  atomic.Int64 // of these, not logged in
+	draining atomic.Bool
+	ctx      context.Context // ends when the edge is closed: for work that belongs to no request
+	cancel   context.CancelFunc
+	all      sync.Map // contracts.SessionID -> *Session: every connection, logged in or not
+
+	ghostsMu sync.Mutex
+	ghosts   []ghost // guarded by ghostsMu
+
 	work      sync.WaitGroup // sessions being recorded and removed
 	resolvers sync.WaitGroup
 }
@@ -106,6 +111,10 @@ func New(cfg Config, o Options) *Edge {
 func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.courier = c
+	for i := range e.local {
+		e.local[i].AnswerTime = e.cfg.AckTimeout
+	}
+	e.resolvers.Go(e.tidy)
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)
 	}
@@ -122,16 +131,29 @@ func (e *Edge) Begin() { e.writes.Begin() }
 // End ends a burst. It is part of broker.Handler.
 func (e *Edge) End() { e.writes.End() }
 
-// Evict ends a session because another node says that a newer one took over. It is part of broker.Handler.
+// Evict ends a session because another node says that a newer one took over. It finds the session from its log-in on, also
+// before it is ready: when two connect at once, the one that is recorded later must find the other. It is part of
+// broker.Handler.
 func (e *Edge) Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
-	for _, s := range e.roster.of(to) {
-		if s.id == session {
+	if found, ok := e.all.Load(session); ok {
+		if s := found.(*Session); s.belongsTo(to) {
 			s.end(code, "replaced by a newer session")
 			w.Answered(id, contracts.StatusDelivered)
 			return
 		}
 	}
 	w.Answered(id, contracts.StatusNotHere)
+}
+
+// deliverHere delivers a message of this node's own clients. The recipient gets as long to take it as another node would.
+func (e *Edge) deliverHere(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+	book := &e.local[to.Shard()]
+	seq, ok := book.Add(w, id)
+	if !ok {
+		w.Answered(id, contracts.StatusUnavailable)
+		return
+	}
+	e.deliver(to, frame, book, seq)
 }
 
 // deliver puts a frame into the queues of all sessions that the client has here.

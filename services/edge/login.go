@@ -2,16 +2,14 @@ package edge
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
 )
 
 const (
-	connectTime  = 2 * time.Second        // for the directory to take a session's record
-	departTries  = 8                      // to remove it
-	departWait   = 100 * time.Millisecond // between the first two; doubles
+	connectTime  = 2 * time.Second // for the directory to take a session's record, or to remove it
+	tidyWait     = time.Second     // between tries to remove records that could not be
 	unauthorized = "send an auth object with a valid token first"
 )
 
@@ -81,6 +79,10 @@ func (e *Edge) join(s *Session) {
 	}
 	if e.cfg.Sessions == SessionsSingle {
 		e.replace(client, others)
+	} else if len(others) >= e.cfg.MaxPerClient {
+		// Else one client could make its record, and every lookup and every message, as large as it likes.
+		s.end(contracts.CloseRate, "too many sessions of this client")
+		return
 	}
 	s.announce(contracts.AppendReady(nil, contracts.Ready{
 		Client: client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
@@ -133,24 +135,54 @@ func (s *Session) leave() {
 	}
 }
 
-// depart removes a session's record, and tries again while the directory is away. A record that stays is found out by
-// the first message to it, which this node answers with "not here", and counts no longer than this node's lease.
+// depart removes a session's record, or leaves it to [Edge.tidy].
 func (e *Edge) depart(client contracts.ClientID, session contracts.SessionID) {
-	wait := departWait
-	for range departTries {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), connectTime)
-		err := e.dir.Disconnect(ctx, client, session)
-		cancel()
-		if err == nil {
-			return
-		}
+	if !e.remove(ghost{client, session}) {
+		e.ghostsMu.Lock()
+		e.ghosts = append(e.ghosts, ghost{client, session})
+		e.ghostsMu.Unlock()
+	}
+}
+
+// ghost is a session that has ended and whose record could not be removed yet. Until it is, messages to the client come
+// here too, and are answered with "not here".
+type ghost struct {
+	client  contracts.ClientID
+	session contracts.SessionID
+}
+
+func (e *Edge) remove(g ghost) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), connectTime)
+	defer cancel()
+	if err := e.dir.Disconnect(ctx, g.client, g.session); err != nil {
 		e.metrics.directoryErrors.Inc()
+		return false
+	}
+	return true
+}
+
+// tidy removes the records of ghosts, as soon as the directory takes that again. When the node stops, what is left dies
+// with its lease.
+func (e *Edge) tidy() {
+	tick := time.NewTicker(tidyWait)
+	defer tick.Stop()
+	for {
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-time.After(wait):
-			wait *= 2
+		case <-tick.C:
+		}
+		e.ghostsMu.Lock()
+		ghosts := e.ghosts
+		e.ghosts = nil
+		e.ghostsMu.Unlock()
+		for i, g := range ghosts {
+			if e.ctx.Err() != nil || !e.remove(g) {
+				e.ghostsMu.Lock()
+				e.ghosts = append(e.ghosts, ghosts[i:]...)
+				e.ghostsMu.Unlock()
+				break
+			}
 		}
 	}
-	e.log.Warn("a session's record could not be removed", slog.String("session", string(session)))
 }

@@ -18,6 +18,7 @@ type metrics struct {
 	refusedConnections prometheus.Counter
 	refusedLogins      prometheus.Counter
 	directoryErrors    prometheus.Counter
+	faults             prometheus.Counter
 	all                []prometheus.Collector
 }
 
@@ -33,6 +34,7 @@ func newMetrics(e *Edge) *metrics {
 	m.lost = counter("deliveries_dropped_total", "Frames with a receipt that a recipient's connection took and could not write.")
 	m.refusedConnections = counter("connections_refused_total", "Connections refused before the upgrade.")
 	m.refusedLogins = counter("logins_refused_total", "Tokens and names that were refused.")
+	m.faults = counter("faults_total", "Frames whose handling failed for a fault of the server; their sessions were ended.")
 	m.directoryErrors = counter("directory_errors_total", "Calls to the directory that failed.")
 
 	outcomes := prometheus.NewCounterVec(prometheus.CounterOpts{

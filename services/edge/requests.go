@@ -2,6 +2,8 @@ package edge
 
 import (
 	"bytes"
+	"log/slog"
+	"runtime/debug"
 	"time"
 	"unicode/utf8"
 
@@ -10,6 +12,10 @@ import (
 
 // handle works off one frame from the client, on the reading goroutine. It waits for nothing.
 func (s *Session) handle(frame []byte) {
+	if !s.goesOn() {
+		return // it was told why; what it goes on to send is read only to get at its answer
+	}
+	defer s.contain()
 	if !utf8.Valid(frame) {
 		s.end(contracts.CloseInvalidData, "not UTF-8")
 		return
@@ -20,6 +26,12 @@ func (s *Session) handle(frame []byte) {
 func (s *Session) lines(frame []byte) {
 	now := time.Now()
 	within := s.bytes.AllowN(now, len(frame))
+	if len(bytes.TrimLeft(frame, "\n")) == 0 { // costs as much as a request
+		if !s.requests.AllowN(now, 1) {
+			s.strike()
+		}
+		return
+	}
 	for len(frame) > 0 {
 		line := frame
 		if i := bytes.IndexByte(frame, '\n'); i >= 0 {
@@ -45,7 +57,7 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 	if !within || !s.requests.AllowN(now, 1) {
 		return s.overRate(req)
 	}
-	s.strikes = 0
+	s.strikes = max(0, s.strikes-1)
 	switch {
 	case bad != nil:
 		s.count(req, contracts.BadRequest)
@@ -73,12 +85,29 @@ func (s *Session) goesOn() bool {
 // overRate refuses a request, and ends a session that does not slow down.
 func (s *Session) overRate(req contracts.Request) bool {
 	s.count(req, contracts.RateLimited)
-	if s.strikes++; s.strikes > s.edge.cfg.RateStrikes {
-		s.end(contracts.CloseRate, "went on after rate_limited")
+	if !s.strike() {
 		return false
 	}
 	s.refuse(req, &contracts.Error{Code: contracts.CodeRateLimited, Message: "too many requests, slow down"})
 	return s.goesOn()
+}
+
+// strike counts a request over the rate against those within it, and returns false when that was one too many.
+func (s *Session) strike() bool {
+	if s.strikes++; s.strikes <= s.edge.cfg.RateStrikes {
+		return true
+	}
+	s.end(contracts.CloseRate, "went on after rate_limited")
+	return false
+}
+
+// contain keeps a fault in the handling of one frame to the session that sent it.
+func (s *Session) contain() {
+	if p := recover(); p != nil {
+		s.edge.log.Error("fault while handling a frame", slog.String("session", string(s.id)), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+		s.edge.metrics.faults.Inc()
+		s.end(contracts.CloseInternal, "internal error")
+	}
 }
 
 // count counts the outcome of a request that was refused, if it was a message.

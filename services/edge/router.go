@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ const (
 type router struct {
 	edge    *Edge
 	waiting atomic.Int64 // bytes of all messages in the table
+
+	awayUntil atomic.Pointer[time.Time] // when to ask the directory again; nil: it answers
 
 	mu    sync.Mutex // guards the following
 	table map[contracts.ClientID]*address
@@ -85,13 +88,40 @@ func (r *router) resolve() {
 			for _, a := range batch {
 				clients = append(clients, a.client)
 			}
-			ctx, cancel := context.WithTimeout(r.edge.ctx, lookupTime)
-			entries, err := r.edge.dir.Lookup(ctx, clients)
-			cancel()
+			entries, err := r.lookup(clients)
 			r.edge.burst(func() { r.settle(batch, entries, err) })
 		}
 	}
 }
+
+// lookup asks the directory. While that is away, one question at a time finds out when it is back, and all others are
+// answered at once: nothing piles up behind it, and messages within this node go on.
+func (r *router) lookup(clients []contracts.ClientID) ([][]contracts.Entry, error) {
+	if away := r.awayUntil.Load(); away != nil && time.Now().Before(*away) {
+		return nil, errAway
+	}
+	ctx, cancel := context.WithTimeout(r.edge.ctx, lookupTime)
+	defer cancel()
+	entries, err := r.edge.dir.Lookup(ctx, clients)
+	var part partialError
+	switch {
+	case err == nil:
+		r.awayUntil.Store(nil)
+	case !errors.As(err, &part):
+		until := time.Now().Add(lookupTime)
+		r.awayUntil.Store(&until)
+	}
+	return entries, err
+}
+
+// partialError is what a directory returns when it could look up some addresses and others not.
+type partialError interface {
+	error
+	// FailedAt tells whether the i-th could not be looked up.
+	FailedAt(i int) bool
+}
+
+var errAway = errors.New("the directory is away")
 
 // take moves addresses from asked to batch, and what waits for them to issued.
 func (r *router) take(batch []*address) []*address {
@@ -116,14 +146,17 @@ func (r *router) settle(batch []*address, entries [][]contracts.Entry, err error
 	if err != nil {
 		r.edge.metrics.directoryErrors.Inc()
 	}
+	var part partialError
+	some := errors.As(err, &part)
 	for i, a := range batch {
 		var at []contracts.Entry
-		if err == nil {
-			at = entries[i]
+		failed := err
+		if err == nil || some && !part.FailedAt(i) {
+			at, failed = entries[i], nil
 		}
 		for j, m := range a.issued {
 			r.waiting.Add(-int64(len(m.frame)))
-			r.dispatch(m, at, err)
+			r.dispatch(m, at, failed)
 			a.issued[j] = nil
 		}
 	}
@@ -158,7 +191,7 @@ entries:
 	here := len(r.edge.roster.of(m.to)) > 0
 	switch {
 	case here && len(others) == 0:
-		r.edge.deliver(m.to, m.frame, m, 0)
+		r.edge.deliverHere(m.to, m.frame, m, 0)
 	case len(others) == 1 && !here:
 		r.edge.courier.Send(others[0], m.to, m.frame, m, 0)
 	case len(others) > 0:
@@ -182,7 +215,7 @@ func (r *router) spread(m *message, others []contracts.NodeID, here bool) {
 		r.edge.courier.Send(node, m.to, m.frame, all, 0)
 	}
 	if here {
-		r.edge.deliver(m.to, m.frame, all, 0)
+		r.edge.deliverHere(m.to, m.frame, all, 0)
 	}
 }
 

@@ -63,9 +63,7 @@ func newSession(e *Edge, c connection) *Session {
 		requests: rate.NewLimiter(limit(e.cfg.MessageRate), e.cfg.MessageBurst),
 		bytes:    rate.NewLimiter(limit(e.cfg.ByteRate), e.cfg.ByteBurst),
 	}
-	e.open.Add(1)
-	e.strange.Add(1)
-	e.all.Store(s, struct{}{})
+	e.all.Store(s.id, s)
 	s.after(e.cfg.AuthTimeout, func() { s.end(contracts.CloseUnauthorized, "no valid auth in time") })
 	return s
 }
@@ -75,6 +73,13 @@ func limit(perSecond float64) rate.Limit {
 		return rate.Inf
 	}
 	return rate.Limit(perSecond)
+}
+
+// belongsTo tells whether the session is logged in as this client.
+func (s *Session) belongsTo(c contracts.ClientID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logged && s.identity.Client == c
 }
 
 // after sets the session's one timer.
@@ -236,7 +241,7 @@ func (s *Session) disconnected() {
 		unsure.settle(contracts.StatusUnsure)
 	}
 	s.drop(&waiting, contracts.StatusNotHere)
-	s.edge.all.Delete(s)
+	s.edge.all.Delete(s.id)
 	s.edge.open.Add(-1)
 	if !logged {
 		s.edge.strange.Add(-1)

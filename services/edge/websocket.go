@@ -86,7 +86,10 @@ func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	hj := &handOff{ResponseWriter: rw, taken: make(chan struct{})}
 	go func() {
 		defer close(finished)
-		_ = w.melody.HandleRequestWithKeys(hj, r, map[string]any{sessionKey: login})
+		if w.melody.HandleRequestWithKeys(hj, r, map[string]any{sessionKey: login}) != nil {
+			e.open.Add(-1) // no session came of it
+			e.strange.Add(-1)
+		}
 	}()
 	select {
 	case <-hj.taken:
@@ -105,34 +108,41 @@ type login struct {
 	who *Identity // nil: an auth object is to follow
 }
 
-func (w *webSockets) admit(r *http.Request) (*login, *refusal) {
+// admit decides on a request. One that it lets in is counted from here on: a crowd that comes at once is over the limits
+// too.
+func (w *webSockets) admit(r *http.Request) (l *login, no *refusal) {
 	e := w.edge
+	open, strange := e.open.Add(1), e.strange.Add(1)
+	defer func() {
+		if no != nil {
+			e.open.Add(-1)
+			e.strange.Add(-1)
+		}
+	}()
 	switch {
 	case e.draining.Load():
 		return nil, &refusal{http.StatusServiceUnavailable, "this node is stopping"}
-	case e.open.Load() >= int64(e.cfg.MaxSessions):
+	case open > int64(e.cfg.MaxSessions):
 		return nil, &refusal{http.StatusServiceUnavailable, "this node is full"}
 	case !w.originAllowed(r):
 		return nil, &refusal{http.StatusForbidden, "this origin is not allowed"}
 	}
-	l := &login{}
 	token, err := tokenOf(r)
 	if err != nil {
 		return nil, &refusal{http.StatusBadRequest, err.Error()}
 	}
 	if token == "" {
-		if e.strange.Load() >= int64(e.cfg.MaxAnonymous) {
+		if strange > int64(e.cfg.MaxAnonymous) {
 			return nil, &refusal{http.StatusServiceUnavailable, "too many connections without a log-in"}
 		}
-		return l, nil
+		return &login{}, nil
 	}
 	who, err := e.auth.Token(token)
 	if err != nil {
 		e.metrics.refusedLogins.Inc()
 		return nil, &refusal{http.StatusUnauthorized, err.Error()}
 	}
-	l.who = &who
-	return l, nil
+	return &login{who: &who}, nil
 }
 
 // originAllowed holds the request against the list, byte for byte: no prefixes, suffixes or patterns. A request without
@@ -196,6 +206,9 @@ func (w *webSockets) connected(m *melody.Session) {
 		}
 		return err
 	})
+	if w.edge.draining.Load() { // since it was admitted
+		s.end(contracts.CloseRestart, "this node restarts")
+	}
 	if l.who != nil {
 		s.login(*l.who, "")
 	}

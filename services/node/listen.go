@@ -80,6 +80,8 @@ func (n *Node) serve() {
 	mux.Handle("GET "+ClientPath, n.edge.Handler())
 	n.health(mux)
 	n.clients = n.server(mux)
+	// Also for the body and the answer of a request that does not become a connection; the upgrade lifts them.
+	n.clients.ReadTimeout, n.clients.WriteTimeout = headerTime, headerTime
 	n.run(n.clients, n.listener)
 	if n.adminLn != nil {
 		n.admin = n.server(n.adminHandler())

@@ -1,10 +1,13 @@
 package presence_test
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/presence"
@@ -38,7 +41,36 @@ func TestRedisClusterKeepsThePromises(t *testing.T) {
 			return presencetest.Backend{Config: c.Config(), Client: c.Client(t), Shared: true}
 		})
 	})
+	t.Run("WithASlotThatMoved", func(t *testing.T) { slotMoves(t, c) })
 	t.Run("WithAMasterThatHangs", func(t *testing.T) { masterHangs(t, c) })
+}
+
+// slotMoves looks up a client whose record is elsewhere than the directory thinks.
+func slotMoves(t *testing.T, c *presencetest.Cluster) {
+	t.Helper()
+	empty := func(ctx context.Context, master *redis.Client) error { return master.FlushAll(ctx).Err() }
+	if err := c.Client(t).ForEachMaster(t.Context(), empty); err != nil {
+		t.Fatal(err)
+	}
+	a := join(t, presence.Config{Cluster: "move", Node: "a", Epoch: 1, Redis: c.Config()})
+	reader := open(t, presence.Config{Cluster: "move", Redis: c.Config()})
+	clients := make([]contracts.ClientID, 20)
+	for i := range clients {
+		clients[i] = contracts.ClientID("client-" + strconv.Itoa(i))
+	}
+	c.Move(t, string(contracts.ClientKey("move", clients[7].Token())))
+	for _, client := range clients {
+		connect(t, a, client)
+	}
+	entries, err := reader.Lookup(t.Context(), clients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range entries {
+		if len(e) != 1 {
+			t.Errorf("client %d: %v", i, e)
+		}
+	}
 }
 
 // masterHangs looks up clients of whom a third cannot be read: the others must not suffer.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -57,6 +58,14 @@ type Redis struct {
 	// Timeout bounds a connect, a write and a read. A call tries twice at most, and takes twice this at most.
 	Timeout time.Duration
 }
+
+// quiet keeps go-redis from writing to standard error, in the midst of everything: this package reports what goes wrong.
+// Its logger is one for the whole process.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(noLog{}) })
+
+type noLog struct{}
+
+func (noLog) Printf(context.Context, string, ...any) {}
 
 // ErrConfig is wrapped by the error of [Open] for a configuration that cannot work.
 var ErrConfig = errors.New("invalid presence configuration")
@@ -121,6 +130,7 @@ func (c Config) callTimeout() time.Duration { return 2 * c.Redis.Timeout }
 func (r Redis) String() string { return strings.Join(r.Addrs, ", ") }
 
 func (r Redis) open() redis.UniversalClient {
+	quiet()
 	o := &redis.UniversalOptions{
 		Addrs: r.Addrs, MasterName: r.MasterName, IsClusterMode: r.Cluster,
 		Username: r.Username, Password: r.Password, DB: r.DB,

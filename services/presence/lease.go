@@ -71,7 +71,7 @@ func (d *Directory) acquire(ctx context.Context) error {
 			return fmt.Errorf("%w: node %s was just taken", ErrNodeTaken, d.cfg.Node)
 		case ttl < 0:
 			return fmt.Errorf("%w: the lease of node %s never ends: remove the key %s from Redis", ErrNodeTaken, d.cfg.Node, d.leaseKey())
-		case false:
+		case left >= 0 && ttl > left:
 			return fmt.Errorf("%w: node %s renews its lease", ErrNodeTaken, d.cfg.Node)
 		}
 		holder, left = by, ttl

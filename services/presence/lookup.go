@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -15,6 +16,12 @@ import (
 type LookupError struct {
 	Failed []int // their places in the batch, ascending
 	Err    error // why the first of them failed
+}
+
+// FailedAt tells whether the i-th client of the batch could not be looked up.
+func (e *LookupError) FailedAt(i int) bool {
+	_, found := slices.BinarySearch(e.Failed, i)
+	return found
 }
 
 // Error returns the reason and how many failed.

@@ -7,11 +7,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
-
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/embedded"
-	"github.com/beeline-rt/beeline/services/presence"
+	"github.com/beeline-rt/beeline/services/presence/presencetest"
 )
 
 // Bubble starts n nodes in fake time; call it inside testing/synctest. Nothing in it is a socket: a goroutine in network I/O
@@ -23,9 +21,7 @@ func Bubble(t testing.TB, n int, options ...Option) *Fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(nats.Shutdown)
-	redis := miniredis.NewMiniRedis() // not started: it is dialled without a socket
-	redis.ClockTTL(true)
-	t.Cleanup(redis.Close)
+	redis := presencetest.StartMini(t)
 	f := &Fleet{t: t, NATS: nats, open: func(_ *Fleet, i int) *Node { return inBubble(nats, redis, i) }}
 	for _, o := range options {
 		o(f)
@@ -36,16 +32,13 @@ func Bubble(t testing.TB, n int, options ...Option) *Fleet {
 	return f
 }
 
-func inBubble(nats *embedded.Server, redis *miniredis.Miniredis, i int) *Node {
+func inBubble(nats *embedded.Server, redis *presencetest.Mini, i int) *Node {
 	pipes := newPipes()
 	n := &Node{config: config(i), dial: pipes.dial}
 	n.ID = n.config.Node
 	n.config.Listener = pipes
 	n.config.NATS = broker.Config{InProcess: nats}
-	n.config.Redis = presence.Redis{
-		Addrs:  []string{"127.0.0.1:6379"}, // an IP literal: a name would be looked up
-		Dialer: func(context.Context, string, string) (net.Conn, error) { return redis.Dial() },
-	}
+	n.config.Redis = redis.Config()
 	return n
 }
 

@@ -55,7 +55,7 @@ func StartCluster(tb testing.TB) *Cluster {
 func run(tb testing.TB, err error) {
 	tb.Helper()
 	if err != nil {
-		tb.Fatalf("set up the Redis Cluster: %v", err)
+		tb.Fatalf("the Redis Cluster: %v", err)
 	}
 }
 
@@ -77,6 +77,28 @@ func (c *Cluster) Pause(tb testing.TB, master int) { tb.Helper(); c.nodes[master
 
 // Resume lets a paused master go on.
 func (c *Cluster) Resume(tb testing.TB, master int) { tb.Helper(); c.nodes[master].resume(tb) }
+
+// Move gives the slot of a key, which must not hold any keys, to the next master. Clients are not told.
+func (c *Cluster) Move(tb testing.TB, key string) {
+	tb.Helper()
+	clients := make([]*redis.Client, masters)
+	for i, p := range c.nodes {
+		clients[i] = redis.NewClient(&redis.Options{Addr: p.address(), Protocol: 2, DisableIdentity: true})
+		defer func() { _ = clients[i].Close() }()
+	}
+	slot, err := clients[0].ClusterKeySlot(tb.Context(), key).Result()
+	run(tb, err)
+	owner := 0
+	for int(slot) >= (owner+1)*slots/masters {
+		owner++
+	}
+	next := (owner + 1) % masters
+	id, err := clients[next].Do(tb.Context(), "cluster", "myid").Text()
+	run(tb, err)
+	for _, i := range []int{next, owner} {
+		run(tb, clients[i].Do(tb.Context(), "cluster", "setslot", slot, "node", id).Err())
+	}
+}
 
 // Until waits until done returns true, asking every few milliseconds. After the given time the test fails.
 func Until(tb testing.TB, what string, within time.Duration, done func() bool) {
