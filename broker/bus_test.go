@@ -235,7 +235,7 @@ func TestLargeFramesAreNotCutByGathering(t *testing.T) {
 	server := brokertest.New(t)
 	one := join(t, server.URL(), "a1", 1, contracts.StatusDelivered, 5*time.Second)
 	two := join(t, server.URL(), "a2", 2, contracts.StatusDelivered, 5*time.Second)
-	frame := []byte(strings.Repeat("x", contracts.MaxMaxFrame))
+	frame := []byte(strings.Repeat("x", contracts.MaxMaxFrame-1) + "\n")
 	a := newAnswers(t, 20)
 	for i := range 20 {
 		one.bus.Send("a2", "bob", frame, a, uint64(i))

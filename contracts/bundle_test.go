@@ -10,8 +10,8 @@ import (
 )
 
 var records = []Record{
-	{Kind: RecordMessage, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)), Frame: []byte("frame")},
-	{Kind: RecordMessage, To: "a", Frame: []byte{}},
+	{Kind: RecordMessage, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)), Frame: []byte("frame\n")},
+	{Kind: RecordMessage, To: "a", Frame: []byte("1\n")},
 	{Kind: RecordAnswer, Seq: math.MaxUint64, Epoch: math.MaxUint64, Status: StatusOverload},
 	{Kind: RecordEnd, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)), Session: NewSessionID(), Code: 4999},
 }

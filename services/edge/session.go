@@ -35,7 +35,7 @@ type Session struct {
 	// owned by the reading goroutine
 	requests *rate.Limiter
 	bytes    *rate.Limiter
-	strikes  int // requests refused for their rate, in a row
+	strikes  int // requests refused for their rate, less those allowed
 
 	// set by log-in on the reading goroutine, before the session is in the roster
 	identity Identity

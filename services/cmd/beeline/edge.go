@@ -134,6 +134,7 @@ func (c *edgeCmd) edge() edge.Config {
 		Sessions:     edge.Sessions(c.Clients.Sessions),
 		MaxFrame:     int(l.MaxFrame),
 		MaxSessions:  l.MaxSessions,
+		MaxPerClient: l.MaxPerClient,
 		MaxAnonymous: l.MaxAnonymous,
 		QueueBytes:   int(l.QueueBytes),
 		WaitingBytes: int(l.WaitingBytes),

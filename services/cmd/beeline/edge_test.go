@@ -54,7 +54,7 @@ var flagOfField = map[string]string{
 	"TokenKeys": "token-key=HS256:@f", "TokenIssuer": "token-issuer=i", "TokenAudience": "token-audience=a", "AllowSend": "allow-send=*",
 	"Anonymous":    "anonymous",
 	"Edge.Origins": "origin=*", "Edge.Sessions": "sessions=single", "Edge.MaxFrame": "max-frame=32KiB", "Edge.MaxSessions": "max-sessions=5",
-	"Edge.MaxAnonymous": "max-anonymous=5", "Edge.QueueBytes": "queue-bytes=2MiB", "Edge.WaitingBytes": "waiting-bytes=2MiB",
+	"Edge.MaxAnonymous": "max-anonymous=5", "Edge.MaxPerClient": "max-per-client=6", "Edge.QueueBytes": "queue-bytes=2MiB", "Edge.WaitingBytes": "waiting-bytes=2MiB",
 	"Edge.InFlight": "in-flight=5", "Edge.AuthTimeout": "auth-timeout=1s", "Edge.Heartbeat": "heartbeat=7s", "Edge.AckTimeout": "ack-timeout=1s",
 	"Edge.WriteTime": "write-time=1s", "Edge.MessageRate": "message-rate=0", "Edge.MessageBurst": "message-burst=5",
 	"Edge.ByteRate": "byte-rate=5", "Edge.ByteBurst": "byte-burst=5MiB", "Edge.RateStrikes": "rate-strikes=5",

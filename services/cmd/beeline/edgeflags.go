@@ -57,6 +57,7 @@ type natsFlags struct {
 type limitFlags struct {
 	MaxFrame     size    `name:"max-frame" default:"${max_frame}" placeholder:"${default}" help:"Largest frame from a client; it is cut off with close code 1009 over it."`
 	MaxSessions  int     `name:"max-sessions" default:"${max_sessions}" placeholder:"${default}" help:"Connections at a time; more get HTTP status 503."`
+	MaxPerClient int     `name:"max-per-client" default:"${max_per_client}" placeholder:"${default}" help:"Connections of one client at a time; one more is cut off with close code 4429."`
 	MaxAnonymous int     `name:"max-anonymous" default:"${max_anonymous}" placeholder:"${default}" help:"How many of them may not have logged in yet."`
 	QueueBytes   size    `name:"queue-bytes" default:"${queue_bytes}" placeholder:"${default}" help:"What may wait for one client to read it; over it the client is cut off with close code 4408, and may come back."`
 	WaitingBytes size    `name:"waiting-bytes" default:"${waiting_bytes}" placeholder:"${default}" help:"What may wait for Redis on the whole edge; over it messages are answered with unavailable."`
@@ -65,7 +66,7 @@ type limitFlags struct {
 	MessageBurst int     `name:"message-burst" default:"${message_burst}" placeholder:"${default}" help:"Requests that a client may make at once after it was quiet."`
 	ByteRate     size    `name:"byte-rate" default:"${byte_rate}" placeholder:"${default}" help:"Bytes per second of one client; 0 is no limit."`
 	ByteBurst    size    `name:"byte-burst" default:"${byte_burst}" placeholder:"${default}" help:"Bytes that a client may send at once after it was quiet."`
-	RateStrikes  int     `name:"rate-strikes" default:"${rate_strikes}" placeholder:"${default}" help:"Requests refused in a row, after which the client is cut off with close code 4429."`
+	RateStrikes  int     `name:"rate-strikes" default:"${rate_strikes}" placeholder:"${default}" help:"Requests refused, less those allowed, after which the client is cut off with close code 4429."`
 }
 
 type timeFlags struct {
@@ -91,31 +92,32 @@ func edgeDefaults() kong.Vars {
 	d := node.DefaultConfig()
 	e := d.Edge
 	return kong.Vars{
-		"cluster":       string(d.Cluster),
-		"listen":        d.Listen,
-		"admin":         d.Admin,
-		"nats_url":      strings.Join(d.NATS.URLs, ","),
-		"redis_addr":    strings.Join(d.Redis.Addrs, ","),
-		"redis_timeout": presence.DefaultTimeout.String(),
-		"sessions":      string(e.Sessions),
-		"max_frame":     size(e.MaxFrame).String(),
-		"max_sessions":  strconv.Itoa(e.MaxSessions),
-		"max_anonymous": strconv.Itoa(e.MaxAnonymous),
-		"queue_bytes":   size(e.QueueBytes).String(),
-		"waiting_bytes": size(e.WaitingBytes).String(),
-		"in_flight":     strconv.Itoa(e.InFlight),
-		"message_rate":  strconv.FormatFloat(e.MessageRate, 'f', -1, 64),
-		"message_burst": strconv.Itoa(e.MessageBurst),
-		"byte_rate":     size(e.ByteRate).String(),
-		"byte_burst":    size(e.ByteBurst).String(),
-		"rate_strikes":  strconv.Itoa(e.RateStrikes),
-		"auth_timeout":  e.AuthTimeout.String(),
-		"heartbeat":     e.Heartbeat.String(),
-		"ack_timeout":   e.AckTimeout.String(),
-		"write_time":    e.WriteTime.String(),
-		"lease_ttl":     contracts.LeaseTTL.String(),
-		"lease_renewal": contracts.LeaseRenewal.String(),
-		"drain_time":    d.DrainTime.String(),
-		"stop_time":     d.StopTime.String(),
+		"cluster":        string(d.Cluster),
+		"listen":         d.Listen,
+		"admin":          d.Admin,
+		"nats_url":       strings.Join(d.NATS.URLs, ","),
+		"redis_addr":     strings.Join(d.Redis.Addrs, ","),
+		"redis_timeout":  presence.DefaultTimeout.String(),
+		"sessions":       string(e.Sessions),
+		"max_frame":      size(e.MaxFrame).String(),
+		"max_sessions":   strconv.Itoa(e.MaxSessions),
+		"max_per_client": strconv.Itoa(e.MaxPerClient),
+		"max_anonymous":  strconv.Itoa(e.MaxAnonymous),
+		"queue_bytes":    size(e.QueueBytes).String(),
+		"waiting_bytes":  size(e.WaitingBytes).String(),
+		"in_flight":      strconv.Itoa(e.InFlight),
+		"message_rate":   strconv.FormatFloat(e.MessageRate, 'f', -1, 64),
+		"message_burst":  strconv.Itoa(e.MessageBurst),
+		"byte_rate":      size(e.ByteRate).String(),
+		"byte_burst":     size(e.ByteBurst).String(),
+		"rate_strikes":   strconv.Itoa(e.RateStrikes),
+		"auth_timeout":   e.AuthTimeout.String(),
+		"heartbeat":      e.Heartbeat.String(),
+		"ack_timeout":    e.AckTimeout.String(),
+		"write_time":     e.WriteTime.String(),
+		"lease_ttl":      contracts.LeaseTTL.String(),
+		"lease_renewal":  contracts.LeaseRenewal.String(),
+		"drain_time":     d.DrainTime.String(),
+		"stop_time":      d.StopTime.String(),
 	}
 }
