@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync"
 )
 
 // Op is what a client asks for.
@@ -40,16 +41,27 @@ type Send struct {
 	Data []byte // one JSON value, as the client wrote it
 }
 
+// scratch is where an object's members are kept while it is decoded. It is not on the stack, where it would double that
+// of every connection's reader, for good.
+type scratch struct{ members [maxMembers]member }
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+func (s *scratch) free() {
+	s.members = [maxMembers]member{} // keeps no frame alive
+	scratches.Put(s)
+}
+
 // maxMembers is more than any object of the protocol has.
 const maxMembers = 8
 
 // DecodeRequest reads one line of a client's frame. The error is nil or what the client should be told; the request
 // then still carries the id, where that could be read. It never panics, allocates little, and keeps views of line.
 func DecodeRequest(line []byte) (Request, *Error) {
-	var (
-		req     Request
-		members [maxMembers]member
-	)
+	var req Request
+	buf := scratches.Get().(*scratch)
+	defer buf.free()
+	members := &buf.members
 	n, end := scanObject(line, 0, members[:])
 	if end < 0 || skipSpace(line, end) != len(line) {
 		return req, newError(CodeBadRequest, "not a JSON object on a line of its own")
@@ -111,7 +123,9 @@ type field struct {
 // decodeFields reads the object of an operation, and refuses what is not in fields or comes twice: a client that
 // misspells a field, or tries to set one that is not its to set, should hear of it.
 func decodeFields(op string, b []byte, fields []field) *Error {
-	var members [maxMembers]member
+	buf := scratches.Get().(*scratch)
+	defer buf.free()
+	members := &buf.members
 	n, end := scanObject(b, 0, members[:])
 	if end < 0 || n > maxMembers {
 		return newError(CodeBadRequest, op+" must be an object with its own fields only")

@@ -14,7 +14,7 @@ const (
 )
 
 // authenticate works off an auth request.
-func (s *Session) authenticate(req contracts.Request) {
+func (s *Session) authenticate(req *contracts.Request) {
 	if s.logged {
 		s.refuse(req, &contracts.Error{Code: contracts.CodeBadRequest, Message: "already authenticated"})
 		return
@@ -24,7 +24,13 @@ func (s *Session) authenticate(req contracts.Request) {
 		err error
 	)
 	if req.Auth.Token != "" {
-		who, err = s.edge.auth.Token(req.Auth.Token)
+		// On a goroutine of its own: cryptography takes a deep stack, which this one would keep while the client stays.
+		verified := make(chan struct{})
+		go func(token string) {
+			defer close(verified)
+			who, err = s.edge.auth.Token(token)
+		}(req.Auth.Token)
+		<-verified
 	} else {
 		who, err = s.edge.auth.Name(req.Auth.Client)
 	}

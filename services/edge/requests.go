@@ -50,7 +50,8 @@ func (s *Session) lines(frame []byte) {
 
 // request works off one object. It returns false when the session takes no more.
 func (s *Session) request(line []byte, now time.Time, within bool) bool {
-	req, bad := contracts.DecodeRequest(line)
+	decoded, bad := contracts.DecodeRequest(line)
+	req := &decoded
 	if req.Op == contracts.OpSend {
 		s.edge.metrics.messages.Inc()
 	}
@@ -63,7 +64,7 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.count(req, contracts.BadRequest)
 		s.refuse(req, bad)
 	case req.Op == contracts.OpPing:
-		s.push(contracts.AppendPong(nil, req), receipt{})
+		s.push(contracts.AppendPong(nil, *req), receipt{})
 	case req.Op == contracts.OpAuth:
 		s.authenticate(req)
 	case !s.logged:
@@ -83,7 +84,7 @@ func (s *Session) goesOn() bool {
 }
 
 // overRate refuses a request, and ends a session that does not slow down.
-func (s *Session) overRate(req contracts.Request) bool {
+func (s *Session) overRate(req *contracts.Request) bool {
 	s.count(req, contracts.RateLimited)
 	if !s.strike() {
 		return false
@@ -111,13 +112,13 @@ func (s *Session) contain() {
 }
 
 // count counts the outcome of a request that was refused, if it was a message.
-func (s *Session) count(req contracts.Request, o contracts.Outcome) {
+func (s *Session) count(req *contracts.Request, o contracts.Outcome) {
 	if req.Op == contracts.OpSend {
 		s.edge.metrics.outcome(o)
 	}
 }
 
 // refuse answers a request with an error.
-func (s *Session) refuse(req contracts.Request, e *contracts.Error) {
-	s.push(contracts.AppendError(nil, req, e), receipt{})
+func (s *Session) refuse(req *contracts.Request, e *contracts.Error) {
+	s.push(contracts.AppendError(nil, *req, e), receipt{})
 }

@@ -13,7 +13,7 @@ type message struct {
 }
 
 // send works off a send request: it checks whether the client may, and hands the message to the router.
-func (s *Session) send(req contracts.Request) {
+func (s *Session) send(req *contracts.Request) {
 	if s.identity.Send == nil || !s.identity.Send.Allows(string(req.Send.To)) {
 		s.count(req, contracts.Forbidden)
 		s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "your token does not allow to send to this client"})

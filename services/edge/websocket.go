@@ -84,17 +84,22 @@ func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	// own, and this one waits for the upgrade only.
 	finished := make(chan struct{})
 	hj := &handOff{ResponseWriter: rw, taken: make(chan struct{})}
-	go func() {
-		defer close(finished)
-		if w.melody.HandleRequestWithKeys(hj, r, map[string]any{sessionKey: login}) != nil {
-			e.open.Add(-1) // no session came of it
-			e.strange.Add(-1)
-		}
-	}()
+	go w.serve(hj, r, login, finished)
 	select {
 	case <-hj.taken:
 	case <-finished: // the upgrade was refused, and that has been answered
 	}
+}
+
+// serve runs a connection until it ends. What it is given must not be captured, or named after the upgrade, or it would
+// keep the request for as long as the connection lives.
+func (w *webSockets) serve(rw http.ResponseWriter, r *http.Request, l *login, finished chan<- struct{}) {
+	err := w.melody.HandleRequestWithKeys(rw, r, map[string]any{sessionKey: l})
+	if err != nil { // no session came of it
+		w.edge.open.Add(-1)
+		w.edge.strange.Add(-1)
+	}
+	close(finished)
 }
 
 // refusal is why a request does not become a connection.
