@@ -19,10 +19,15 @@ type Handler interface {
 	// Begin and End enclose the records of one node message.
 	Begin()
 	End()
-	// Message is a frame for a client of this node. w is told once, with id, what became of it.
-	Message(to contracts.ClientID, frame []byte, w Waiter, id uint64)
+	// Message is a frame for a client, or the members of a group, of this node. w is told once, with id, what became of it.
+	Message(to contracts.Address, frame []byte, w Waiter, id uint64)
 	// Evict asks to end a session of a client. w is told StatusDelivered, or StatusNotHere.
 	Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64)
+	// Changed says that other nodes have the address now than before. w is told StatusDelivered when no message goes by what
+	// was known before.
+	Changed(a contracts.Address, w Waiter, id uint64)
+	// Probe asks whether the address is on this node. w is told StatusDelivered or StatusNotHere.
+	Probe(a contracts.Address, w Waiter, id uint64)
 }
 
 // What a subscription may hold before this node counts as too slow. nats.go's default is 500,000 messages.
@@ -104,16 +109,29 @@ func (b *Bus) unsubscribe() {
 	}
 }
 
-// Send sends a frame to a client's node. w is told, with id, what became of it: also when this call fails.
-func (b *Bus) Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w Waiter, id uint64) {
-	shard := to.Shard()
-	b.link(node, shard).post(contracts.Record{Kind: contracts.RecordMessage, To: to, Frame: frame}, w, id)
+// Send sends a frame to a node that has the address. w is told, with id, what became of it: also when this call fails.
+func (b *Bus) Send(node contracts.NodeID, to contracts.Address, frame []byte, w Waiter, id uint64) {
+	kind := contracts.RecordMessage
+	if to.Kind == contracts.KindGroup {
+		kind = contracts.RecordGroup
+	}
+	b.link(node, to.Shard()).post(contracts.Record{Kind: kind, To: to, Frame: frame}, w, id)
+}
+
+// Changed tells another node that it must not go by what it knew of an address. w is told, with id, what became of it.
+func (b *Bus) Changed(node contracts.NodeID, a contracts.Address, w Waiter, id uint64) {
+	b.link(node, a.Shard()).post(contracts.Record{Kind: contracts.RecordChanged, To: a}, w, id)
+}
+
+// Probe asks another node whether it has an address. w is told, with id, StatusDelivered if so, StatusNotHere if not.
+func (b *Bus) Probe(node contracts.NodeID, a contracts.Address, w Waiter, id uint64) {
+	b.link(node, a.Shard()).post(contracts.Record{Kind: contracts.RecordProbe, To: a}, w, id)
 }
 
 // Evict asks another node to end a session. w is told, with id, what became of it.
 func (b *Bus) Evict(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
-	r := contracts.Record{Kind: contracts.RecordEnd, To: to, Session: session, Code: code}
-	b.link(node, to.Shard()).post(r, w, id)
+	r := contracts.Record{Kind: contracts.RecordEnd, To: to.Address(), Session: session, Code: code}
+	b.link(node, r.To.Shard()).post(r, w, id)
 }
 
 // Begin begins a burst: what is posted until [Bus.End] goes out together.
@@ -162,10 +180,14 @@ func (b *Bus) receive(shard int, data []byte) {
 			return
 		}
 		switch r.Kind {
-		case contracts.RecordMessage:
+		case contracts.RecordMessage, contracts.RecordGroup:
 			b.handler.Message(r.To, r.Frame, from, r.Seq)
 		case contracts.RecordEnd:
-			b.handler.Evict(r.To, r.Session, r.Code, from, r.Seq)
+			b.handler.Evict(contracts.ClientID(r.To.ID), r.Session, r.Code, from, r.Seq)
+		case contracts.RecordChanged:
+			b.handler.Changed(r.To, from, r.Seq)
+		case contracts.RecordProbe:
+			b.handler.Probe(r.To, from, r.Seq)
 		case contracts.RecordAnswer:
 			if r.Epoch == b.epoch { // else it was meant for this node's predecessor
 				l.book.Answered(r.Seq, r.Status)

@@ -18,17 +18,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var bob = contracts.ClientID("bob").Address()
+
 // node is one end of the bus in these tests: it keeps what arrives, and answers as told.
 type node struct {
 	bus    *broker.Bus
 	status contracts.Status // 0: does not answer
 
 	mu     sync.Mutex
-	frames map[contracts.ClientID][]string
+	frames map[contracts.Address][]string
 	ended  []contracts.SessionID
 }
 
-func (n *node) Message(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+func (n *node) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
 	n.mu.Lock()
 	n.frames[to] = append(n.frames[to], string(frame))
 	n.mu.Unlock()
@@ -44,18 +46,30 @@ func (n *node) Evict(_ contracts.ClientID, s contracts.SessionID, _ contracts.Cl
 	w.Answered(id, contracts.StatusDelivered)
 }
 
+func (n *node) Changed(_ contracts.Address, w broker.Waiter, id uint64) {
+	w.Answered(id, contracts.StatusDelivered)
+}
+
+func (n *node) Probe(a contracts.Address, w broker.Waiter, id uint64) {
+	if len(n.got(contracts.ClientID(a.ID))) > 0 {
+		w.Answered(id, contracts.StatusDelivered)
+		return
+	}
+	w.Answered(id, contracts.StatusNotHere)
+}
+
 func (*node) Begin() {}
 func (*node) End()   {}
 
 func (n *node) got(to contracts.ClientID) []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Clone(n.frames[to])
+	return slices.Clone(n.frames[to.Address()])
 }
 
 func join(t *testing.T, url string, id contracts.NodeID, epoch contracts.Epoch, status contracts.Status, wait time.Duration) *node {
 	t.Helper()
-	n := &node{status: status, frames: map[contracts.ClientID][]string{}}
+	n := &node{status: status, frames: map[contracts.Address][]string{}}
 	conn := brokertest.Connect(t, url)
 	var err error
 	n.bus, err = broker.OpenBus(t.Context(), conn, broker.BusConfig{Cluster: "a", Node: id, Epoch: epoch, AnswerTime: wait}, n)
@@ -77,6 +91,7 @@ type answers struct {
 }
 
 func newAnswers(t *testing.T, want int) *answers {
+	t.Helper()
 	return &answers{t: t, want: want, done: make(chan struct{}), got: map[uint64]contracts.Status{}}
 }
 
@@ -124,7 +139,7 @@ func TestRecordsArriveInOrderAndAreAnsweredOnce(t *testing.T) {
 			one.bus.Begin()
 			defer one.bus.End()
 			for i := range each {
-				one.bus.Send("a2", to, fmt.Appendf(nil, "%d\n", i), a, uint64(c*each+i))
+				one.bus.Send("a2", to.Address(), fmt.Appendf(nil, "%d\n", i), a, uint64(c*each+i))
 			}
 		})
 	}
@@ -149,7 +164,7 @@ func TestNodeThatIsNotThereIsNoticedAtOnce(t *testing.T) {
 	one := join(t, server.URL(), "a1", 1, contracts.StatusDelivered, time.Hour)
 	a := newAnswers(t, 100)
 	for i := range 100 {
-		one.bus.Send("a9", "bob", []byte("{}\n"), a, uint64(i))
+		one.bus.Send("a9", bob, []byte("{}\n"), a, uint64(i))
 	}
 	a.all(contracts.StatusNobody)
 }
@@ -161,7 +176,7 @@ func TestSilentNodeIsATimeout(t *testing.T) {
 	silent := join(t, server.URL(), "a2", 2, 0, time.Hour)
 	a := newAnswers(t, 100)
 	for i := range 100 {
-		one.bus.Send("a2", "bob", []byte("{}\n"), a, uint64(i))
+		one.bus.Send("a2", bob, []byte("{}\n"), a, uint64(i))
 	}
 	a.all(contracts.StatusTimeout)
 	if len(silent.got("bob")) != 100 {
@@ -177,7 +192,7 @@ func TestCutConnectionIsUnavailableAtOnceAndHeals(t *testing.T) {
 	join(t, server.URL(), "a2", 2, contracts.StatusDelivered, time.Hour)
 	send := func() contracts.Status {
 		a := newAnswers(t, 1)
-		one.bus.Send("a2", "bob", []byte("{}\n"), a, 0)
+		one.bus.Send("a2", bob, []byte("{}\n"), a, 0)
 		<-a.done
 		return a.got[0]
 	}
@@ -207,12 +222,12 @@ func TestAnswersForAPredecessorAreNotTaken(t *testing.T) {
 
 	first := join(t, server.URL(), "a1", 10, contracts.StatusDelivered, time.Hour)
 	lost := newAnswers(t, 1)
-	first.bus.Send("a2", "bob", []byte("1\n"), lost, 0)
+	first.bus.Send("a2", bob, []byte("1\n"), lost, 0)
 	answerFirst := <-holder
 	first.bus.Close() // dies before the answer, and comes back
 	second := join(t, server.URL(), "a1", 11, contracts.StatusDelivered, 200*time.Millisecond)
 	a := newAnswers(t, 1)
-	second.bus.Send("a2", "bob", []byte("2\n"), a, 0) // has the number that the first one had
+	second.bus.Send("a2", bob, []byte("2\n"), a, 0) // has the number that the first one had
 	<-holder
 	answerFirst()
 	a.all(contracts.StatusTimeout)
@@ -221,9 +236,12 @@ func TestAnswersForAPredecessorAreNotTaken(t *testing.T) {
 // lateNode hands out a function for each message that answers it.
 type lateNode struct{ answer chan func() }
 
-func (n *lateNode) Message(_ contracts.ClientID, _ []byte, w broker.Waiter, id uint64) {
+func (n *lateNode) Message(_ contracts.Address, _ []byte, w broker.Waiter, id uint64) {
 	n.answer <- func() { w.Answered(id, contracts.StatusDelivered) }
 }
+
+func (*lateNode) Changed(contracts.Address, broker.Waiter, uint64) {}
+func (*lateNode) Probe(contracts.Address, broker.Waiter, uint64)   {}
 
 func (*lateNode) Begin() {}
 func (*lateNode) End()   {}
@@ -238,7 +256,7 @@ func TestLargeFramesAreNotCutByGathering(t *testing.T) {
 	frame := []byte(strings.Repeat("x", contracts.MaxMaxFrame-1) + "\n")
 	a := newAnswers(t, 20)
 	for i := range 20 {
-		one.bus.Send("a2", "bob", frame, a, uint64(i))
+		one.bus.Send("a2", bob, frame, a, uint64(i))
 	}
 	a.all(contracts.StatusDelivered)
 	for _, f := range two.got("bob") {

@@ -11,6 +11,9 @@ import (
 //	record = 1 seq toLen to frameLen frame     a message for a client, to be answered
 //	       | 2 epoch(8) seq status(1)          the answer to one of the receiver's records
 //	       | 3 seq toLen to session(32) code   end that session of a client, to be answered
+//	       | 4 seq toLen to frameLen frame     a message for a group, to be answered
+//	       | 5 seq toLen kind(1) to            forget where this address is, to be answered
+//	       | 6 seq toLen kind(1) to            is this address there?, to be answered
 //
 // seq, the lengths and code are unsigned varints, epochs big-endian. A record's seq counts up by one from bundle to
 // bundle for each pair of nodes and shard; the answers to it come back on the same shard, with the epoch of the node
@@ -27,14 +30,17 @@ const (
 	RecordMessage RecordKind = 1
 	RecordAnswer  RecordKind = 2
 	RecordEnd     RecordKind = 3
+	RecordGroup   RecordKind = 4
+	RecordChanged RecordKind = 5
+	RecordProbe   RecordKind = 6
 )
 
 // Record is one decoded record. Frame is a view of the bundle; To is not.
 type Record struct {
 	Kind    RecordKind
 	Seq     uint64
-	To      ClientID  // RecordMessage, RecordEnd
-	Frame   []byte    // RecordMessage: what the client gets, as [EncodeMsg] made it, with its line break
+	To      Address   // all but RecordAnswer
+	Frame   []byte    // RecordMessage, RecordGroup: what the client gets, as [EncodeMsg] made it, with its line break
 	Epoch   Epoch     // RecordAnswer: of the node that is answered
 	Status  Status    // RecordAnswer
 	Session SessionID // RecordEnd
@@ -60,8 +66,13 @@ func AppendRecord(dst []byte, r Record) []byte {
 		return append(dst, byte(r.Status))
 	}
 	dst = binary.AppendUvarint(dst, r.Seq)
-	dst = binary.AppendUvarint(dst, uint64(len(r.To)))
-	dst = append(dst, r.To...)
+	if r.Kind == RecordChanged || r.Kind == RecordProbe {
+		dst = binary.AppendUvarint(dst, uint64(len(r.To.ID)+1))
+		dst = append(dst, byte(r.To.Kind))
+		return append(dst, r.To.ID...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(r.To.ID)))
+	dst = append(dst, r.To.ID...)
 	if r.Kind == RecordEnd {
 		dst = append(dst, r.Session...)
 		return binary.AppendUvarint(dst, uint64(r.Code))
@@ -72,7 +83,7 @@ func AppendRecord(dst []byte, r Record) []byte {
 
 // RecordSize bounds what [AppendRecord] adds for r, in bytes.
 func RecordSize(r Record) int {
-	return 1 + binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + len(r.To) + len(r.Frame) + len(r.Session)
+	return 1 + binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + 1 + len(r.To.ID) + len(r.Frame) + len(r.Session)
 }
 
 // BundleReader reads the records of a bundle one after the other. It is for one goroutine.
@@ -110,10 +121,12 @@ func (b *BundleReader) Next(r *Record) (bool, error) {
 	switch r.Kind {
 	case RecordAnswer:
 		ok = b.answer(r)
-	case RecordMessage:
+	case RecordMessage, RecordGroup:
 		ok = b.address(r) && b.bytes(&r.Frame) && len(r.Frame) > 1 && r.Frame[len(r.Frame)-1] == '\n'
 	case RecordEnd:
 		ok = b.address(r) && b.end(r)
+	case RecordChanged, RecordProbe:
+		ok = b.address(r)
 	}
 	if !ok {
 		b.rest = nil
@@ -141,9 +154,19 @@ func (b *BundleReader) address(r *Record) bool {
 	if !b.uvarint(&r.Seq) || !b.bytes(&to) {
 		return false
 	}
-	var err error
-	r.To, err = ParseClientID(to)
-	return err == nil
+	kind := KindClient
+	switch r.Kind {
+	case RecordGroup:
+		kind = KindGroup
+	case RecordChanged, RecordProbe:
+		if len(to) == 0 {
+			return false
+		}
+		kind, to = AddressKind(to[0]), to[1:]
+	}
+	id, err := ParseClientID(to) // groups have the same alphabet
+	r.To = Address{kind, string(id)}
+	return err == nil && (kind == KindClient || kind == KindGroup)
 }
 
 func (b *BundleReader) end(r *Record) bool {

@@ -10,10 +10,13 @@ import (
 )
 
 var records = []Record{
-	{Kind: RecordMessage, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)), Frame: []byte("frame\n")},
-	{Kind: RecordMessage, To: "a", Frame: []byte("1\n")},
+	{Kind: RecordMessage, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)).Address(), Frame: []byte("frame\n")},
+	{Kind: RecordMessage, To: ClientID("a").Address(), Frame: []byte("1\n")},
+	{Kind: RecordGroup, Seq: 7, To: GroupName("room").Address(), Frame: []byte("frame\n")},
+	{Kind: RecordChanged, Seq: 8, To: GroupName(strings.Repeat("x", MaxIDLength)).Address()},
+	{Kind: RecordProbe, Seq: 9, To: ClientID("bob").Address()},
 	{Kind: RecordAnswer, Seq: math.MaxUint64, Epoch: math.MaxUint64, Status: StatusOverload},
-	{Kind: RecordEnd, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)), Session: NewSessionID(), Code: 4999},
+	{Kind: RecordEnd, Seq: math.MaxUint64, To: ClientID(strings.Repeat("x", MaxIDLength)).Address(), Session: NewSessionID(), Code: 4999},
 }
 
 func TestRecordSizeIsNeverLessThanARecordTakes(t *testing.T) {
@@ -28,7 +31,7 @@ func TestRecordSizeIsNeverLessThanARecordTakes(t *testing.T) {
 func TestTheLargestFrameFitsIntoABundle(t *testing.T) {
 	t.Parallel()
 	data := bytes.Repeat([]byte("1"), MaxMaxFrame)
-	r := Record{Kind: RecordMessage, Seq: math.MaxUint64, To: records[0].To, Frame: EncodeMsg(records[0].To, data)}
+	r := Record{Kind: RecordMessage, Seq: math.MaxUint64, To: records[0].To, Frame: EncodeMsg(ClientID(records[0].To.ID), data)}
 	header := AppendBundle(nil, NodeID(strings.Repeat("n", MaxNodeIDLength)), 1)
 	if n := len(header) + RecordSize(r); n > MaxBundle {
 		t.Errorf("%d bytes", n)
@@ -105,7 +108,7 @@ func FuzzReadBundle(f *testing.F) {
 }
 
 func BenchmarkAppendRecord(b *testing.B) {
-	r := Record{Kind: RecordMessage, Seq: 1 << 20, To: "user-000042", Frame: send128}
+	r := Record{Kind: RecordMessage, Seq: 1 << 20, To: ClientID("user-000042").Address(), Frame: send128}
 	buf := make([]byte, 0, 512)
 	b.ReportAllocs()
 	for b.Loop() {
@@ -118,7 +121,7 @@ func BenchmarkNext(b *testing.B) {
 	const n = 64
 	bundle := AppendBundle(nil, "a1", 1)
 	for seq := range uint64(n) {
-		bundle = AppendRecord(bundle, Record{Kind: RecordMessage, Seq: seq, To: "user-000042", Frame: send128})
+		bundle = AppendRecord(bundle, Record{Kind: RecordMessage, Seq: seq, To: ClientID("user-000042").Address(), Frame: send128})
 	}
 	b.ReportAllocs()
 	var (

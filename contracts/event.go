@@ -16,6 +16,14 @@ type Event struct {
 	Error  *Error    `json:"error,omitempty"`
 	Pong   *struct{} `json:"pong,omitempty"`
 	Moving *Moving   `json:"moving,omitempty"`
+
+	Presence *Presence `json:"presence,omitempty"`
+}
+
+// Presence says that a client that the session watches came online, or has gone offline.
+type Presence struct {
+	Client ClientID `json:"client"`
+	Online bool     `json:"online"`
 }
 
 // Ready says that the session is registered: every message that anybody sends from now on reaches it.
@@ -29,13 +37,17 @@ type Ready struct {
 
 // Msg is a message from another client. From is set by the server, from the sender's session.
 type Msg struct {
-	From ClientID        `json:"from"`
-	Data json.RawMessage `json:"data"`
+	From  ClientID        `json:"from"`
+	Group GroupName       `json:"group,omitempty"` // set when it was published to a group
+	Data  json.RawMessage `json:"data"`
 }
 
 // OK answers a request that was carried out.
 type OK struct {
 	Status Outcome `json:"status,omitempty"`
+	Nodes  int     `json:"nodes,omitempty"` // of a publish: how many nodes have members
+
+	Online []ClientID `json:"online,omitempty"` // of a watch: which of the clients are online now
 }
 
 // Moving says that the node is about to close this connection with [CloseRestart]. URL is where to connect instead;
@@ -75,6 +87,36 @@ func AppendOK(dst []byte, id uint64, status Outcome) []byte {
 	return append(dst, "\"}}\n"...)
 }
 
+// AppendSent appends the answer to a publish, and a line break, to dst.
+func AppendSent(dst []byte, id uint64, nodes int) []byte {
+	dst = appendID(dst, id, true)
+	dst = append(dst, `"ok":{"status":"sent","nodes":`...)
+	dst = strconv.AppendInt(dst, int64(nodes), 10)
+	return append(dst, "}}\n"...)
+}
+
+// AppendOnline appends the answer to a watch, and a line break, to dst.
+func AppendOnline(dst []byte, id uint64, online []ClientID) []byte {
+	dst = append(appendID(dst, id, true), `"ok":{"online":[`...)
+	for i, c := range online {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, '"'), c...), '"')
+	}
+	return append(dst, "]}}\n"...)
+}
+
+// AppendPresence appends a presence event and a line break to dst.
+func AppendPresence(dst []byte, c ClientID, online bool) []byte {
+	return appendJSON(dst, Event{Presence: &Presence{Client: c, Online: online}})
+}
+
+// AppendDone appends the answer to a request that has no result, and a line break, to dst.
+func AppendDone(dst []byte, id uint64) []byte {
+	return append(appendID(dst, id, true), "\"ok\":{}}\n"...)
+}
+
 // AppendError appends an error and a line break to dst; with the id of the request that it answers, if it has one.
 func AppendError(dst []byte, req Request, e *Error) []byte {
 	dst = appendID(dst, req.ID, req.HasID)
@@ -95,10 +137,23 @@ func appendID(dst []byte, id uint64, has bool) []byte {
 }
 
 const (
-	msgHead = `{"msg":{"from":"`
-	msgData = `","data":`
-	msgTail = "}}\n"
+	msgHead  = `{"msg":{"from":"`
+	msgGroup = `","group":"`
+	msgData  = `","data":`
+	msgTail  = "}}\n"
 )
+
+// EncodeGroupMsg is [EncodeMsg] for a message to a group.
+func EncodeGroupMsg(from ClientID, g GroupName, data []byte) []byte {
+	b := make([]byte, 0, len(msgHead)+len(from)+len(msgGroup)+len(g)+len(msgData)+len(data)+len(msgTail))
+	b = append(b, msgHead...)
+	b = append(b, from...)
+	b = append(b, msgGroup...)
+	b = append(b, g...)
+	b = append(b, msgData...)
+	b = append(b, data...)
+	return append(b, msgTail...)
+}
 
 // EncodeMsg returns a msg event with its line break: the bytes that every session of the recipient gets. It is made once,
 // at the sender's edge. data is one that [DecodeRequest] returned.

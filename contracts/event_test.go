@@ -16,8 +16,36 @@ func TestAnOlderClientPassesOverWhatItDoesNotKnow(t *testing.T) {
 
 func TestAnswersAllocateNothing(t *testing.T) {
 	buf := make([]byte, 0, 128)
-	if n := testing.AllocsPerRun(100, func() { buf = AppendOK(buf[:0], MaxRequestID, Delivered) }); n != 0 {
+	for name, answer := range map[string]func(){
+		"ok":   func() { buf = AppendOK(buf[:0], MaxRequestID, Delivered) },
+		"sent": func() { buf = AppendSent(buf[:0], MaxRequestID, 1000) },
+		"done": func() { buf = AppendDone(buf[:0], MaxRequestID) },
+	} {
+		if n := testing.AllocsPerRun(100, answer); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func TestAnswersAreAppended(t *testing.T) {
+	t.Parallel()
+	b := AppendSent(AppendDone([]byte("x\n"), 1), 2, 0)
+	if want := "x\n{\"id\":1,\"ok\":{}}\n{\"id\":2,\"ok\":{\"status\":\"sent\",\"nodes\":0}}\n"; string(b) != want {
+		t.Errorf("%q", b)
+	}
+}
+
+func TestAMessageToAGroupIsMadeInOnePiece(t *testing.T) {
+	data := []byte(`{"text":"hi"}`)
+	var frame []byte
+	if n := testing.AllocsPerRun(100, func() { frame = EncodeGroupMsg("alice", "g1", data) }); n != 1 {
 		t.Errorf("%v allocations", n)
+	}
+	if len(frame) != cap(frame) && cap(frame) > len(frame)+16 { // but for the allocator's size class
+		t.Errorf("%d bytes in %d", len(frame), cap(frame))
+	}
+	if want := `{"msg":{"from":"alice","group":"g1","data":{"text":"hi"}}}` + "\n"; string(frame) != want {
+		t.Errorf("%q", frame)
 	}
 }
 

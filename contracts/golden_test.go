@@ -106,6 +106,7 @@ type requestForm struct {
 	Client string  `json:"client,omitempty"`
 	Device string  `json:"device,omitempty"`
 	To     string  `json:"to,omitempty"`
+	Group  string  `json:"group,omitempty"`
 	Data   string  `json:"data,omitempty"` // the value's text
 }
 
@@ -115,12 +116,14 @@ type errorForm struct {
 	Message string  `json:"message"`
 }
 
-var opNames = map[Op]string{OpAuth: "auth", OpSend: "send", OpPing: "ping"}
+var opNames = map[Op]string{
+	OpAuth: "auth", OpSend: "send", OpPing: "ping", OpJoin: "join", OpLeave: "leave", OpPublish: "publish",
+}
 
 func formOf(r Request) *requestForm {
 	return &requestForm{
 		Op: opNames[r.Op], ID: idOf(r), Token: r.Auth.Token, Client: string(r.Auth.Client), Device: r.Auth.Device,
-		To: string(r.Send.To), Data: string(r.Send.Data),
+		To: string(r.Send.To), Group: string(r.Group), Data: string(r.Send.Data),
 	}
 }
 
@@ -138,6 +141,12 @@ func encodeRequest(tb testing.TB, f *requestForm) []byte {
 		return AppendAuth(nil, Auth{Token: f.Token, Client: ClientID(f.Client), Device: f.Device})
 	case "send":
 		return AppendSend(nil, *f.ID, ClientID(f.To), []byte(f.Data))
+	case "join":
+		return AppendGroup(nil, *f.ID, OpJoin, GroupName(f.Group))
+	case "leave":
+		return AppendGroup(nil, *f.ID, OpLeave, GroupName(f.Group))
+	case "publish":
+		return AppendPublish(nil, *f.ID, GroupName(f.Group), []byte(f.Data))
 	case "ping":
 		return AppendPing(nil)
 	}
@@ -190,14 +199,15 @@ type eventForm struct {
 }
 
 type msgForm struct {
-	From ClientID `json:"from"`
-	Data string   `json:"data"`
+	From  ClientID  `json:"from"`
+	Group GroupName `json:"group,omitempty"`
+	Data  string    `json:"data"`
 }
 
 func eventFormOf(e Event) *eventForm {
 	f := &eventForm{ID: e.ID, Ready: e.Ready, OK: e.OK, Error: e.Error, Pong: e.Pong, Moving: e.Moving}
 	if e.Msg != nil {
-		f.Msg = &msgForm{From: e.Msg.From, Data: string(e.Msg.Data)}
+		f.Msg = &msgForm{From: e.Msg.From, Group: e.Msg.Group, Data: string(e.Msg.Data)}
 	}
 	return f
 }
@@ -211,8 +221,14 @@ func encodeEvent(tb testing.TB, f *eventForm) []byte {
 	switch {
 	case f.Ready != nil:
 		return AppendReady(nil, *f.Ready)
+	case f.Msg != nil && f.Msg.Group != "":
+		return EncodeGroupMsg(f.Msg.From, f.Msg.Group, []byte(f.Msg.Data))
 	case f.Msg != nil:
 		return EncodeMsg(f.Msg.From, []byte(f.Msg.Data))
+	case f.OK != nil && f.OK.Status == Sent:
+		return AppendSent(nil, *f.ID, f.OK.Nodes)
+	case f.OK != nil && f.OK.Status == "":
+		return AppendDone(nil, *f.ID)
 	case f.OK != nil:
 		return AppendOK(nil, *f.ID, f.OK.Status)
 	case f.Error != nil:
@@ -266,7 +282,8 @@ type bundleForm struct {
 type recordForm struct {
 	Kind    string    `json:"kind"`
 	Seq     string    `json:"seq"` // decimal: it may be over 2^53
-	To      ClientID  `json:"to,omitempty"`
+	To      string    `json:"to,omitempty"`
+	ToKind  string    `json:"to_kind,omitempty"` // "c" or "g", where a record of that kind may have either
 	Frame   string    `json:"frame,omitempty"`
 	Epoch   string    `json:"epoch,omitempty"`
 	Status  string    `json:"status,omitempty"`
@@ -275,17 +292,20 @@ type recordForm struct {
 }
 
 var (
-	kindNames = map[RecordKind]string{RecordMessage: "message", RecordAnswer: "answer", RecordEnd: "end"}
+	kindNames = map[RecordKind]string{RecordMessage: "message", RecordAnswer: "answer", RecordEnd: "end", RecordGroup: "group", RecordChanged: "changed", RecordProbe: "probe"}
 	statuses  = []Status{StatusDelivered, StatusNotHere, StatusUnsure, StatusOverload}
 )
 
 func recordFormOf(r Record) recordForm {
 	f := recordForm{
-		Kind: kindNames[r.Kind], Seq: strconv.FormatUint(r.Seq, 10), To: r.To, Frame: string(r.Frame),
+		Kind: kindNames[r.Kind], Seq: strconv.FormatUint(r.Seq, 10), To: r.To.ID, Frame: string(r.Frame),
 		Session: r.Session, Code: r.Code,
 	}
 	if r.Kind == RecordAnswer {
 		f.Epoch, f.Status = r.Epoch.String(), r.Status.String()
+	}
+	if r.Kind == RecordChanged || r.Kind == RecordProbe {
+		f.ToKind = string(r.To.Kind)
 	}
 	return f
 }
@@ -298,11 +318,14 @@ func encodeBundle(tb testing.TB, f *bundleForm) []byte {
 	}
 	b := AppendBundle(nil, f.From, epoch)
 	for _, rf := range f.Records {
-		r := Record{To: rf.To, Frame: []byte(rf.Frame), Session: rf.Session, Code: rf.Code}
+		r := Record{To: ClientID(rf.To).Address(), Frame: []byte(rf.Frame), Session: rf.Session, Code: rf.Code}
 		for kind, name := range kindNames {
 			if name == rf.Kind {
 				r.Kind = kind
 			}
+		}
+		if rf.ToKind == "g" || r.Kind == RecordGroup {
+			r.To.Kind = KindGroup
 		}
 		if r.Seq, err = strconv.ParseUint(rf.Seq, 10, 64); err != nil {
 			tb.Fatal(err)
@@ -382,11 +405,11 @@ func TestGoldenNames(t *testing.T) {
 		if !made.Valid {
 			return made
 		}
-		shard := client.Shard()
-		made.Token, made.Shard = client.Token(), &shard
+		shard := client.Address().Shard()
+		made.Token, made.Shard = client.Address().Token(), &shard
 		made.Subject = string(NodeSubject(cluster, node, shard))
 		made.Return = string(ReturnPrefix(cluster, node))
-		made.Key, made.Lease = ClientKey(cluster, made.Token), LeaseKey(cluster, node)
+		made.Key, made.Lease = RecordKey(cluster, client.Address()), LeaseKey(cluster, node)
 		return made
 	})
 }

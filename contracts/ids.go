@@ -2,7 +2,6 @@ package contracts
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
@@ -118,25 +117,3 @@ func ParseEpoch(s string) (Epoch, error) {
 }
 
 var tokenEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
-
-// Token is an id as it may stand in a key: the first 130 bits of its SHA-256 in base32hex. Whatever the id is, a token
-// has 26 bytes of `0-9 a-v`, so that no id can reach beyond its own key, and a store holds no names.
-type Token string
-
-// Token returns the id's token. It is safe for concurrent use and costs about 0.2 us.
-func (id ClientID) Token() Token {
-	sum := sha256.Sum256([]byte(id))
-	var dst [32]byte
-	tokenEncoding.Encode(dst[:], sum[:20])
-	return Token(dst[:26])
-}
-
-// Shard returns which of a node's [Shards] subjects carries what is meant for this address: FNV-1a, so that every
-// node computes the same.
-func (id ClientID) Shard() int {
-	h := uint32(2166136261)
-	for i := range len(id) {
-		h = (h ^ uint32(id[i])) * 16777619
-	}
-	return int((h ^ h>>16) % Shards)
-}

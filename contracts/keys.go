@@ -7,8 +7,16 @@ type Key string
 // KeyPrefix starts every key of a cluster, so that several can share one Redis.
 func KeyPrefix(c ClusterName) string { return "bl:" + string(c) + ":" }
 
-// ClientKey is the hash that holds a client's sessions: field = session id, value = where it is.
-func ClientKey(c ClusterName, t Token) Key { return Key(KeyPrefix(c) + "c:{" + string(t) + "}") }
+// RecordKey is the hash that holds who has an address: field = session id, value = where it is.
+func RecordKey(c ClusterName, a Address) Key {
+	return Key(KeyPrefix(c) + string(a.Kind) + ":{" + string(a.Token()) + "}")
+}
+
+// WatchersKey is the sorted set of the nodes that have looked the address up: member = node id, score = when that watch
+// ends, by the clock of Redis in milliseconds. It has the slot of [RecordKey].
+func WatchersKey(c ClusterName, a Address) Key {
+	return Key(KeyPrefix(c) + string(a.Kind) + "w:{" + string(a.Token()) + "}")
+}
 
 // LeaseKey is the string that says that a node lives: its epoch, with [LeaseTTL].
 func LeaseKey(c ClusterName, n NodeID) Key { return Key(KeyPrefix(c) + "lease:{" + string(n) + "}") }

@@ -14,6 +14,8 @@ const (
 	MaxTokenLength = 8 << 10
 	// MaxRequestID is the largest `id` of a request: 2^53-1, what every JSON library can hold.
 	MaxRequestID = 1<<53 - 1
+	// MaxWatch bounds the clients that one watch or unwatch names.
+	MaxWatch = 256
 	// MaxDepth bounds how deeply `data` may nest. It is what keeps a recursive reader on the other side alive.
 	MaxDepth = 128
 	// DefaultMaxFrame bounds a frame from a client, in bytes.
@@ -36,6 +38,9 @@ const (
 	LeaseTTL = 5 * time.Second
 	// LeaseRenewal is how often a node renews its lease: three tries fit into a TTL.
 	LeaseRenewal = 1500 * time.Millisecond
+	// WatchTTL is how long a node that looked an address up is told of its changes, and so the longest that it may keep
+	// the answer. Short, because it bounds the harm when it could not be told.
+	WatchTTL = 30 * time.Second
 )
 
 // Subprotocol is the WebSocket subprotocol of version 1: JSON text frames.

@@ -36,7 +36,7 @@ func TestEveryShardGetsItsShare(t *testing.T) {
 	const clients = 10_000
 	var count [Shards]int
 	for i := range clients {
-		count[ClientID(fmt.Sprintf("user-%d", i)).Shard()]++
+		count[ClientID(fmt.Sprintf("user-%d", i)).Address().Shard()]++
 	}
 	for shard, n := range count {
 		if n < clients/Shards*8/10 || n > clients/Shards*12/10 {
@@ -61,7 +61,7 @@ func TestEpochsSurviveTheDirectory(t *testing.T) {
 
 func TestEveryOutcomeIsListedOnce(t *testing.T) {
 	t.Parallel()
-	all := []Outcome{Delivered, Offline, Unknown, Unavailable, RateLimited, Forbidden, BadRequest}
+	all := []Outcome{Delivered, Sent, Offline, Unknown, Unavailable, RateLimited, Forbidden, BadRequest}
 	sorted := slices.Sorted(slices.Values(Outcomes))
 	if want := slices.Sorted(slices.Values(all)); !slices.Equal(sorted, want) {
 		t.Errorf("%v, not %v", sorted, want)
@@ -80,7 +80,7 @@ func FuzzParseIDs(f *testing.F) {
 		for _, s := range []string{one, other} {
 			checkIDs(t, s)
 		}
-		a, b := ClientID(one).Token(), ClientID(other).Token()
+		a, b := ClientID(one).Address().Token(), ClientID(other).Address().Token()
 		if (a == b) != (one == other) {
 			t.Fatalf("%q and %q have the tokens %s and %s", one, other, a, b)
 		}
@@ -99,11 +99,11 @@ func checkIDs(t *testing.T, s string) {
 	if _, err := ParseSessionID(s); (err == nil) != sessionPattern.MatchString(s) {
 		t.Fatalf("ParseSessionID(%q): %v", s, err)
 	}
-	token, shard := ClientID(s).Token(), ClientID(s).Shard() // of any bytes, checked or not
+	token, shard := ClientID(s).Address().Token(), ClientID(s).Address().Shard() // of any bytes, checked or not
 	if !tokenPattern.MatchString(string(token)) || shard < 0 || shard >= Shards {
 		t.Fatalf("%q has the token %q and the shard %d", s, token, shard)
 	}
-	if key := ClientKey("a", token); !keyPattern.MatchString(string(key)) {
+	if key := RecordKey("a", ClientID(s).Address()); !keyPattern.MatchString(string(key)) {
 		t.Fatalf("%q has the key %q", s, key)
 	}
 	node, err := ParseNodeID(s)
@@ -160,6 +160,6 @@ func FuzzParseReturn(f *testing.F) {
 func BenchmarkToken(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		ClientID("user-000042").Token()
+		ClientID("user-000042").Address().Token()
 	}
 }

@@ -7,6 +7,7 @@ type Outcome string
 // The outcomes.
 const (
 	Delivered   Outcome = "delivered"    // written to at least one of the recipient's connections
+	Sent        Outcome = "sent"         // of a publish: sent to the nodes that have members
 	Offline     Outcome = "offline"      // the recipient has no session
 	Unknown     Outcome = "unknown"      // no answer within the deadline
 	Unavailable Outcome = "unavailable"  // refused here: a queue is full, NATS or Redis is away, the node is stopping
@@ -16,7 +17,7 @@ const (
 )
 
 // Outcomes lists them all, for whoever counts.
-var Outcomes = []Outcome{Delivered, Offline, Unknown, Unavailable, RateLimited, Forbidden, BadRequest}
+var Outcomes = []Outcome{Delivered, Sent, Offline, Unknown, Unavailable, RateLimited, Forbidden, BadRequest}
 
 // Status is what a node answers to a message that another node sent to it.
 type Status uint8

@@ -89,6 +89,7 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 	for _, want := range []string{
 		"**64 KiB** (default; 1 KiB to 512 KiB can be set)", "1 to 128 bytes", "1 to 32 bytes", "1 to 8192 bytes", "9007199254740991",
 		"At most 128 levels deep", "1,044,480 bytes", "Shards are 0 to 3", "(25 by default)", "5 s, renewed every 1.5 s",
+		"for at most 30 s",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
@@ -96,7 +97,7 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 	}
 	if DefaultMaxFrame != 64<<10 || MaxMaxFrame != 512<<10 || MaxIDLength != 128 || MaxNodeIDLength != 32 || MaxTokenLength != 8192 ||
 		MaxRequestID != 9007199254740991 || MaxDepth != 128 || MaxBundle != 1_044_480 || Shards != 4 || DefaultHeartbeat.Seconds() != 25 ||
-		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 {
+		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 || WatchTTL.Seconds() != 30 {
 		t.Error("a limit was changed: change README.md too")
 	}
 }

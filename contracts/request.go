@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -17,6 +18,11 @@ const (
 	OpAuth
 	OpSend
 	OpPing
+	OpJoin
+	OpLeave
+	OpPublish
+	OpWatch
+	OpUnwatch
 )
 
 // Request is one decoded object of a client's frame. Byte slices in it are views of the frame.
@@ -24,8 +30,11 @@ type Request struct {
 	ID    uint64 // chosen by the client; the answer carries it
 	HasID bool
 	Op    Op
-	Auth  Auth // of an OpAuth
-	Send  Send // of an OpSend
+	Auth  Auth      // of an OpAuth
+	Send  Send      // of an OpSend; its Data also of an OpPublish
+	Group GroupName // of an OpJoin, OpLeave or OpPublish
+
+	Clients []ClientID // of an OpWatch or OpUnwatch: 1 to [MaxWatch]
 }
 
 // Auth is how a client says who it is: by a token or, where the edge allows that (dev), by name.
@@ -93,7 +102,7 @@ func decodeOp(req *Request, op *member, n int) *Error {
 	}
 	switch {
 	case op == nil:
-		return newError(CodeBadRequest, "no operation: one of auth, send, ping")
+		return newError(CodeBadRequest, "no operation: one of auth, send, join, leave, publish, watch, unwatch, ping")
 	case n != want:
 		return newError(CodeBadRequest, "more than one operation: each object has one, and one id")
 	}
@@ -107,11 +116,19 @@ func decodeOp(req *Request, op *member, n int) *Error {
 			return newError(CodeBadRequest, "send needs an id")
 		}
 		return req.Send.decode(op.value)
+	case "join", "leave", "publish":
+		return req.decodeGroup(string(op.name), op.value)
+	case "watch":
+		req.Op = OpWatch
+		return req.decodeClients("watch", op.value)
+	case "unwatch":
+		req.Op = OpUnwatch
+		return req.decodeClients("unwatch", op.value)
 	case "ping":
 		req.Op = OpPing
 		return decodeFields("ping", op.value, nil)
 	}
-	return newError(CodeBadRequest, "unknown operation: one of auth, send, ping")
+	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, ping")
 }
 
 // field is one allowed member of an operation, and where its raw value goes.
@@ -168,6 +185,66 @@ func (s *Send) decode(b []byte) *Error {
 		return newError(CodeBadRequest, "to: "+err.Error())
 	}
 	s.To = id
+	return nil
+}
+
+var groupOps = map[string]Op{"join": OpJoin, "leave": OpLeave, "publish": OpPublish}
+
+// decodeGroup reads a request about a group.
+func (r *Request) decodeGroup(op string, b []byte) *Error {
+	r.Op = groupOps[op]
+	if !r.HasID {
+		return newError(CodeBadRequest, op+" needs an id")
+	}
+	var group []byte
+	fields := []field{{"group", &group}}
+	if r.Op == OpPublish {
+		fields = append(fields, field{"data", &r.Send.Data})
+	}
+	if err := decodeFields(op, b, fields); err != nil {
+		return err
+	}
+	switch {
+	case group == nil:
+		return newError(CodeBadRequest, op+" needs group")
+	case r.Op == OpPublish && r.Send.Data == nil:
+		return newError(CodeBadRequest, "publish needs data")
+	case bytes.IndexByte(r.Send.Data, '\n') >= 0:
+		return newError(CodeBadRequest, "data has a line break: an object stands on one line")
+	}
+	id, err := decodeClientID(group) // the alphabet is the same
+	if err != nil {
+		return newError(CodeBadRequest, "group: "+err.Error())
+	}
+	r.Group = GroupName(id)
+	return nil
+}
+
+// decodeClients reads a request about several clients.
+func (r *Request) decodeClients(op string, b []byte) *Error {
+	if !r.HasID {
+		return newError(CodeBadRequest, op+" needs an id")
+	}
+	var raw []byte
+	if err := decodeFields(op, b, []field{{"clients", &raw}}); err != nil {
+		return err
+	}
+	var names []string // a rare request: encoding/json may read it, within the bound of the frame
+	if raw == nil || json.Unmarshal(raw, &names) != nil {
+		return newError(CodeBadRequest, op+" needs clients, a list of ids")
+	}
+	if len(names) == 0 || len(names) > MaxWatch {
+		return newError(CodeBadRequest, op+" takes from 1 to "+strconv.Itoa(MaxWatch)+" clients at a time")
+	}
+	for _, n := range names {
+		id, err := ParseClientID(n)
+		if err != nil {
+			return newError(CodeBadRequest, "clients: "+err.Error())
+		}
+		if !slices.Contains(r.Clients, id) {
+			r.Clients = append(r.Clients, id)
+		}
+	}
 	return nil
 }
 
@@ -245,6 +322,46 @@ func AppendSend(dst []byte, id uint64, to ClientID, data []byte) []byte {
 	dst = append(dst, `","data":`...)
 	dst = append(dst, data...)
 	return append(dst, "}}\n"...)
+}
+
+// AppendGroup appends a join or a leave object and a line break to dst.
+func AppendGroup(dst []byte, id uint64, op Op, g GroupName) []byte {
+	name := "join"
+	if op == OpLeave {
+		name = "leave"
+	}
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendUint(dst, id, 10)
+	return append(dst, `,"`+name+`":{"group":"`+string(g)+"\"}}\n"...)
+}
+
+// AppendPublish appends a publish object and a line break to dst; see [AppendSend].
+func AppendPublish(dst []byte, id uint64, g GroupName, data []byte) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendUint(dst, id, 10)
+	dst = append(dst, `,"publish":{"group":"`...)
+	dst = append(dst, g...)
+	dst = append(dst, `","data":`...)
+	dst = append(dst, data...)
+	return append(dst, "}}\n"...)
+}
+
+// AppendWatch appends a watch or an unwatch object and a line break to dst.
+func AppendWatch(dst []byte, id uint64, op Op, clients []ClientID) []byte {
+	type list struct {
+		Clients []ClientID `json:"clients"`
+	}
+	v := struct {
+		ID      uint64 `json:"id"`
+		Watch   *list  `json:"watch,omitempty"`
+		Unwatch *list  `json:"unwatch,omitempty"`
+	}{ID: id}
+	if op == OpUnwatch {
+		v.Unwatch = &list{clients}
+	} else {
+		v.Watch = &list{clients}
+	}
+	return appendJSON(dst, v)
 }
 
 // AppendPing appends a ping object and a line break to dst.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -42,6 +43,8 @@ func TestFromIsTheServersToSet(t *testing.T) {
 	for _, line := range []string{
 		`{"id":1,"send":{"to":"bob","data":1,"from":"eve"}}`,
 		`{"id":1,"send":{"from":"eve","to":"bob","data":1}}`,
+		`{"id":1,"publish":{"group":"g1","data":1,"from":"eve"}}`,
+		`{"id":1,"join":{"group":"g1","from":"eve"}}`,
 	} {
 		_, err := DecodeRequest([]byte(line))
 		if err == nil || err.Code != CodeBadRequest || !strings.Contains(err.Message, "from") {
@@ -67,6 +70,9 @@ func TestIDsThatCouldReachBeyondThemselvesAreRefused(t *testing.T) {
 		if _, err := DecodeRequest(sendLine(string(mustJSON(t, id)), "1")); err == nil || err.Code != CodeBadRequest {
 			t.Errorf("%s: as recipient: %v", name, err)
 		}
+		if _, err := DecodeRequest(fmt.Appendf(nil, `{"id":1,"join":{"group":%s}}`, mustJSON(t, id))); err == nil || err.Code != CodeBadRequest {
+			t.Errorf("%s: as group: %v", name, err)
+		}
 	}
 	if _, err := ParseClientID(strings.Repeat("a", MaxIDLength)); err != nil {
 		t.Errorf("longest id: %v", err)
@@ -91,6 +97,7 @@ func TestErrorsNeverRepeatWhatTheClientSent(t *testing.T) {
 	for _, line := range []string{
 		canary, `{"CANARY":1}`, `{"id":"CANARY","ping":{}}`, `{"id":1,"send":{"to":"CANARY ","data":1}}`, `{"id":1,"send":{"CANARY":1}}`,
 		`{"id":1,"send":{"to":"bob","data":CANARY}}`, `{"auth":{"token":["CANARY"]}}`, `{"auth":{"client":"CANARY/"}}`,
+		`{"id":1,"join":{"group":"CANARY/"}}`, `{"id":1,"publish":{"CANARY":1}}`,
 	} {
 		_, err := DecodeRequest([]byte(line))
 		if err == nil || strings.Contains(err.Error(), canary) {
@@ -132,6 +139,9 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Add(sendLine(`"bob"`, nested(MaxDepth)))
 	f.Add(sendLine(`"bob"`, nested(MaxDepth+1)))
 	f.Add(sendLine(`"bob"`, "\"\xff\""))
+	f.Add(AppendPublish(nil, 1, "g1", []byte(nested(MaxDepth))))
+	f.Add(AppendWatch(nil, 1, OpWatch, []ClientID{"bob", "carol"}))
+	f.Add(AppendGroup(nil, MaxRequestID, OpLeave, GroupName(strings.Repeat("g", MaxIDLength))))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		req, refused := DecodeRequest(line)
 		if refused != nil {
@@ -147,6 +157,19 @@ func FuzzDecodeRequest(f *testing.F) {
 		case OpAuth:
 			again, err := DecodeRequest(AppendAuth(nil, req.Auth))
 			if err != nil && err.Code != CodeTooLarge || err == nil && again.Auth != req.Auth { // escaped, a token is longer
+				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
+			}
+		case OpJoin, OpLeave:
+			checkGroup(t, line, req)
+			again, err := DecodeRequest(AppendGroup(nil, req.ID, req.Op, req.Group))
+			if err != nil || again.Op != req.Op || again.ID != req.ID || again.Group != req.Group {
+				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
+			}
+		case OpPublish:
+			checkPublish(t, line, req)
+		case OpWatch, OpUnwatch:
+			again, err := DecodeRequest(AppendWatch(nil, req.ID, req.Op, req.Clients))
+			if err != nil || again.Op != req.Op || again.ID != req.ID || !slices.Equal(again.Clients, req.Clients) {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}
 		case OpPing:
@@ -200,6 +223,46 @@ func checkSend(t *testing.T, line []byte, req Request) {
 	e, eventErr := DecodeEvent(msg)
 	if eventErr != nil || e.Msg == nil || e.Msg.From != "alice" || !bytes.Equal(e.Msg.Data, req.Send.Data) {
 		t.Fatalf("the recipient reads %+v: %v", e, eventErr)
+	}
+}
+
+// checkGroup holds what a request about a group names.
+func checkGroup(t *testing.T, line []byte, req Request) {
+	t.Helper()
+	type about struct{ Group GroupName }
+	var std struct {
+		ID                   uint64
+		Join, Leave, Publish about
+	}
+	if err := json.Unmarshal(line, &std); err != nil {
+		t.Fatalf("encoding/json: %v", err)
+	}
+	group := map[Op]about{OpJoin: std.Join, OpLeave: std.Leave, OpPublish: std.Publish}[req.Op].Group
+	if !req.HasID || std.ID != req.ID || group != req.Group {
+		t.Fatalf("encoding/json reads %+v, not %+v", std, req)
+	}
+	if _, err := ParseGroupName(req.Group); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func checkPublish(t *testing.T, line []byte, req Request) {
+	t.Helper()
+	checkGroup(t, line, req)
+	if !bytes.Contains(line, req.Send.Data) {
+		t.Fatal("data is not in the line byte for byte")
+	}
+	again, err := DecodeRequest(AppendPublish(nil, req.ID, req.Group, req.Send.Data))
+	if err != nil || again.Op != OpPublish || again.ID != req.ID || again.Group != req.Group || !bytes.Equal(again.Send.Data, req.Send.Data) {
+		t.Fatalf("encoded again: %+v, %v", again, err)
+	}
+	msg := EncodeGroupMsg("alice", req.Group, req.Send.Data)
+	if bytes.IndexByte(msg, '\n') != len(msg)-1 {
+		t.Fatalf("a message takes more than one line: %q", msg)
+	}
+	e, eventErr := DecodeEvent(msg)
+	if eventErr != nil || e.Msg == nil || e.Msg.From != "alice" || e.Msg.Group != req.Group || !bytes.Equal(e.Msg.Data, req.Send.Data) {
+		t.Fatalf("a member reads %+v: %v", e, eventErr)
 	}
 }
 

@@ -72,6 +72,7 @@ func TestImportsPointDown(t *testing.T) {
 }
 
 func checkImports(t *testing.T, path, name string) {
+	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +96,7 @@ func checkImports(t *testing.T, path, name string) {
 }
 
 func checkInside(t *testing.T, name, imported string) {
+	t.Helper()
 	for _, r := range rules {
 		if !strings.HasPrefix(name, r.folder) {
 			continue

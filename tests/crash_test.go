@@ -46,11 +46,11 @@ func TestKilledEdgeAnswersAtOnceAndItsClientsAreOfflineWithinSixSeconds(t *testi
 	if slowest > 300*time.Millisecond {
 		t.Errorf("a send to a client of the killed edge was answered after %v", slowest)
 	}
-	if at, err := look.Lookup(t.Context(), []contracts.ClientID{"bob"}); err != nil || len(at[0]) != 1 {
+	if at, err := look.Lookup(t.Context(), []contracts.Address{contracts.ClientID("bob").Address()}); err != nil || len(at[0]) != 1 {
 		t.Errorf("while the lease runs bob should count, but the directory says %v, %v", at, err)
 	}
 	fleet.Eventually(t, "the directory says that bob is offline", func() bool {
-		at, err := look.Lookup(t.Context(), []contracts.ClientID{"bob"})
+		at, err := look.Lookup(t.Context(), []contracts.Address{contracts.ClientID("bob").Address()})
 		return err == nil && len(at[0]) == 0
 	})
 	if d := time.Since(killed); d > 6*time.Second {

@@ -17,10 +17,11 @@ import (
 func stopReading(t *testing.T, f *fleet.Fleet, i int, name string) *websocket.Conn {
 	t.Helper()
 	d := websocket.Dialer{Subprotocols: []string{contracts.Subprotocol}}
-	ws, _, err := d.DialContext(t.Context(), f.Nodes[i].URL(), nil)
+	ws, resp, err := d.DialContext(t.Context(), f.Nodes[i].URL(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	_ = resp.Body.Close()
 	t.Cleanup(func() { _ = ws.Close() })
 	_ = ws.WriteMessage(websocket.TextMessage, []byte(`{"auth":{"client":"`+name+`"}}`))
 	if _, m, err := ws.ReadMessage(); err != nil || !strings.Contains(string(m), "ready") {

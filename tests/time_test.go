@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ func TestQuietClientsStayForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := fleet.Bubble(t, 2)
 		alice, bob := f.Dial(0, "alice"), f.Dial(1, "bob")
-		if e, err := alice.TryNext(3 * time.Hour); err != fleet.ErrSilent {
+		if e, err := alice.TryNext(3 * time.Hour); !errors.Is(err, fleet.ErrSilent) {
 			t.Fatalf("got %+v, %v", e, err)
 		}
 		if got := alice.Send("bob", `"still there?"`); got != "delivered" {

@@ -33,19 +33,19 @@ type Link struct {
 }
 
 // NewLink starts a link to a host:port, or to an URL with one; it ends with the test.
-func NewLink(t testing.TB, target string) *Link {
-	t.Helper()
+func NewLink(tb testing.TB, target string) *Link {
+	tb.Helper()
 	if _, rest, ok := strings.Cut(target, "://"); ok {
 		target = rest
 	}
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	ln, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	l := &Link{target: target, ln: ln, conns: map[net.Conn]bool{}}
 	l.cond = sync.NewCond(&l.mu)
-	l.work.Go(func() { l.accept(context.WithoutCancel(t.Context())) })
-	t.Cleanup(l.close)
+	l.work.Go(func() { l.accept(context.WithoutCancel(tb.Context())) })
+	tb.Cleanup(l.close)
 	return l
 }
 

@@ -10,23 +10,23 @@ import (
 )
 
 // New starts a NATS server on loopback for one test.
-func New(t testing.TB) *embedded.Server {
-	t.Helper()
+func New(tb testing.TB) *embedded.Server {
+	tb.Helper()
 	s, err := embedded.Start(embedded.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(s.Shutdown)
+	tb.Cleanup(s.Shutdown)
 	return s
 }
 
 // Connect connects to a server, or to a link to one, for the length of the test.
-func Connect(t testing.TB, url string) *broker.Conn {
-	t.Helper()
-	c, err := broker.Connect(t.Context(), broker.Config{URLs: []string{url}, Name: t.Name()})
+func Connect(tb testing.TB, url string) *broker.Conn {
+	tb.Helper()
+	c, err := broker.Connect(tb.Context(), broker.Config{URLs: []string{url}, Name: tb.Name()})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close(context.WithoutCancel(t.Context())) })
+	tb.Cleanup(func() { c.Close(context.WithoutCancel(tb.Context())) })
 	return c
 }

@@ -13,19 +13,29 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Directory says where clients are.
+// Directory says where addresses are.
 type Directory interface {
-	// Connect records a session and returns the client's other sessions.
-	Connect(ctx context.Context, client contracts.ClientID, e contracts.Entry) ([]contracts.Entry, error)
-	// Disconnect removes the record of this session, and of no other.
-	Disconnect(ctx context.Context, client contracts.ClientID, session contracts.SessionID) error
-	// Lookup returns the live sessions of each client, in one round trip.
-	Lookup(ctx context.Context, clients []contracts.ClientID) ([][]contracts.Entry, error)
+	// Connect records an entry of this node for an address. It returns the address's other entries, and the nodes that are
+	// to be told of the change.
+	Connect(ctx context.Context, a contracts.Address, e contracts.Entry) (others []contracts.Entry, watchers []contracts.NodeID, err error)
+	// Disconnect removes this entry, and no other.
+	Disconnect(ctx context.Context, a contracts.Address, entry contracts.SessionID) (watchers []contracts.NodeID, err error)
+	// Lookup returns the live entries of each address, in one round trip, and has this node told of their changes for
+	// contracts.WatchTTL. An error may name single addresses; see partialError.
+	Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error)
+	// Alive lists the nodes that live.
+	Alive() []contracts.NodeID
+	// Restored gets a value when entries may have been lost and are to be recorded anew.
+	Restored() <-chan struct{}
 }
 
 // Courier carries frames to other nodes. What it is given ends in one call of the waiter, also when it fails.
 type Courier interface {
-	Send(node contracts.NodeID, to contracts.ClientID, frame []byte, w broker.Waiter, id uint64)
+	Send(node contracts.NodeID, to contracts.Address, frame []byte, w broker.Waiter, id uint64)
+	// Changed tells a node that an address is elsewhere now.
+	Changed(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
+	// Probe asks a node whether it has an address.
+	Probe(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
 	// Evict ends a session on another node.
 	Evict(node contracts.NodeID, to contracts.ClientID, s contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64)
 	// Begin and End enclose a burst, which goes out together.
@@ -38,6 +48,8 @@ type Identity struct {
 	Client  contracts.ClientID
 	Expires time.Time   // zero: never
 	Send    Permissions // to whom it may send
+	Watch   Permissions // whose presence it may watch
+	Groups  Permissions // which groups it may join, and publish to
 }
 
 // Permissions tells which ids something is allowed for.
@@ -67,6 +79,8 @@ type Edge struct {
 	local   [contracts.Shards]broker.Book // messages that are being written to sessions of this node
 
 	roster   roster
+	groups   groups
+	friends  friends
 	writes   broker.Gather[*Session]
 	open     atomic.Int64 // connections, logged in or not
 	strange  atomic.Int64 // of these, not logged in
@@ -104,6 +118,8 @@ func New(cfg Config, o Options) *Edge {
 	e.writes.Flush = (*Session).flush
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
+	e.groups.init(e)
+	e.friends.init(e)
 	return e
 }
 
@@ -114,15 +130,40 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	for i := range e.local {
 		e.local[i].AnswerTime = e.cfg.AckTimeout
 	}
-	e.resolvers.Go(e.tidy)
+	e.resolvers.Go(e.tend)
+	e.resolvers.Go(e.friends.run)
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)
 	}
 }
 
 // Message delivers a frame from another node. It is part of broker.Handler.
-func (e *Edge) Message(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+func (e *Edge) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
 	e.deliver(to, frame, w, id)
+}
+
+// Changed forgets where an address is. It is part of broker.Handler.
+func (e *Edge) Changed(a contracts.Address, w broker.Waiter, id uint64) {
+	e.routes.changed(a)
+	e.friends.changed(a)
+	w.Answered(id, contracts.StatusDelivered)
+}
+
+// Probe tells whether an address is here. It is part of broker.Handler.
+func (e *Edge) Probe(a contracts.Address, w broker.Waiter, id uint64) {
+	s := contracts.StatusNotHere
+	if e.holds(a) {
+		s = contracts.StatusDelivered
+	}
+	w.Answered(id, s)
+}
+
+// holds tells whether a message to the address has somebody to go to on this node.
+func (e *Edge) holds(a contracts.Address) bool {
+	if a.Kind == contracts.KindGroup {
+		return e.groups.has(contracts.GroupName(a.ID))
+	}
+	return len(e.roster.of(contracts.ClientID(a.ID))) > 0
 }
 
 // Begin begins a burst of messages: each session gets what is for it in one write. It is part of broker.Handler.
@@ -146,7 +187,7 @@ func (e *Edge) Evict(to contracts.ClientID, session contracts.SessionID, code co
 }
 
 // deliverHere delivers a message of this node's own clients. The recipient gets as long to take it as another node would.
-func (e *Edge) deliverHere(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
+func (e *Edge) deliverHere(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
 	book := &e.local[to.Shard()]
 	seq, ok := book.Add(w, id)
 	if !ok {
@@ -156,9 +197,13 @@ func (e *Edge) deliverHere(to contracts.ClientID, frame []byte, w broker.Waiter,
 	e.deliver(to, frame, book, seq)
 }
 
-// deliver puts a frame into the queues of all sessions that the client has here.
-func (e *Edge) deliver(to contracts.ClientID, frame []byte, w broker.Waiter, id uint64) {
-	sessions := e.roster.of(to)
+// deliver puts a frame into the queues of all sessions that the client, or the members of the group, have here.
+func (e *Edge) deliver(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
+	if to.Kind == contracts.KindGroup {
+		w.Answered(id, e.groups.deliver(contracts.GroupName(to.ID), frame))
+		return
+	}
+	sessions := e.roster.of(contracts.ClientID(to.ID))
 	switch len(sessions) {
 	case 0:
 		w.Answered(id, contracts.StatusNotHere)
@@ -169,8 +214,7 @@ func (e *Edge) deliver(to contracts.ClientID, frame []byte, w broker.Waiter, id 
 		}
 		return
 	}
-	all := &tally{w: w, id: id, best: contracts.StatusNotHere}
-	all.left.Store(int32(len(sessions)))
+	all := newTally(w, id, len(sessions))
 	for _, s := range sessions {
 		if st := s.push(frame, receipt{all, 0}); st != 0 {
 			all.Answered(0, st)

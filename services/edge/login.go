@@ -2,6 +2,9 @@ package edge
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -9,7 +12,6 @@ import (
 
 const (
 	connectTime  = 2 * time.Second // for the directory to take a session's record, or to remove it
-	tidyWait     = time.Second     // between tries to remove records that could not be
 	unauthorized = "send an auth object with a valid token first"
 )
 
@@ -61,38 +63,58 @@ func (s *Session) login(who Identity, device string) {
 	s.edge.work.Go(func() { s.edge.join(s) })
 }
 
-// join records the session, ends the one that it replaces, and says ready. It runs beside the reading goroutine, which
-// never waits for the directory.
+// join records the session, ends the one that it replaces, tells the nodes that go by the client's old record, and then
+// says ready: whatever anybody sends from then on reaches it. It runs beside the reading goroutine, which never waits for
+// the directory.
 func (e *Edge) join(s *Session) {
-	ctx, cancel := context.WithTimeout(e.ctx, connectTime)
-	defer cancel()
-	client := s.identity.Client
-	others, err := e.dir.Connect(ctx, client, contracts.Entry{
-		Session: s.id, Node: e.node, Epoch: e.epoch, Device: s.device, Since: s.started,
-	})
-	s.mu.Lock()
-	s.recorded = true // also after an error: it may have been written
-	left := s.left
-	s.mu.Unlock()
-	if left { // while it was being recorded
-		e.depart(client, s.id)
+	others, err := e.record(s)
+	switch {
+	case errors.Is(err, errLeft):
 		return
-	}
-	if err != nil {
-		e.metrics.directoryErrors.Inc()
-		s.end(contracts.CloseOverload, "the directory is not available")
-		return
-	}
-	if e.cfg.Sessions == SessionsSingle {
-		e.replace(client, others)
-	} else if len(others) >= e.cfg.MaxPerClient {
+	case err != nil:
+		// The directory is away, and the session is recorded when it is back: until then, nodes ask each other.
+		e.tell(s.identity.Client.Address(), e.dir.Alive())
+	case e.cfg.Sessions == SessionsSingle:
+		e.replace(s.identity.Client, others)
+	case len(others) >= e.cfg.MaxPerClient:
 		// Else one client could make its record, and every lookup and every message, as large as it likes.
 		s.end(contracts.CloseRate, "too many sessions of this client")
 		return
 	}
 	s.announce(contracts.AppendReady(nil, contracts.Ready{
-		Client: client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
+		Client: s.identity.Client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
 	}))
+}
+
+var errLeft = errors.New("the session has ended")
+
+// record writes the session's record and tells the nodes that go by an older one. It returns the client's other sessions,
+// or errLeft when the session ended meanwhile; its record is then being removed.
+func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
+	ctx, cancel := context.WithTimeout(e.ctx, connectTime)
+	defer cancel()
+	client := s.identity.Client
+	others, watchers, err := e.dir.Connect(ctx, client.Address(), contracts.Entry{
+		Session: s.id, Node: e.node, Epoch: e.epoch, Device: s.device, Since: s.started,
+	})
+	s.mu.Lock()
+	s.tried = true // also after an error: it may have been written
+	s.recorded = err == nil
+	left := s.left
+	s.mu.Unlock()
+	if left { // while it was being recorded
+		e.depart(client, s.id)
+		return nil, errLeft
+	}
+	if err != nil {
+		e.metrics.directoryErrors.Inc()
+		return nil, err
+	}
+	// The nodes are the same when the client was on this one before.
+	if !slices.ContainsFunc(others, func(o contracts.Entry) bool { return o.Node == e.node && o.Epoch == e.epoch }) {
+		e.tell(client.Address(), watchers)
+	}
+	return others, nil
 }
 
 // announce says ready and lets messages in, in one step: none comes before ready, and none is missed after it.
@@ -102,6 +124,7 @@ func (s *Session) announce(ready []byte) {
 		s.mu.Unlock()
 		return
 	}
+	s.ready = true
 	s.queue.add(ready, receipt{})
 	s.edge.roster.add(s.identity.Client, s)
 	s.release()
@@ -129,19 +152,24 @@ func (ignored) Answered(uint64, contracts.Status) {}
 func (s *Session) leave() {
 	s.mu.Lock()
 	first := s.logged && !s.left
-	recorded := s.recorded
+	tried := s.tried
 	s.left = true
+	groups, watches := slices.Collect(maps.Keys(s.groups)), slices.Collect(maps.Keys(s.watches))
 	s.mu.Unlock()
 	if !first {
 		return
 	}
 	s.edge.roster.remove(s.identity.Client, s)
-	if recorded { // else join sees that it left
+	for _, g := range groups {
+		s.edge.groups.leave(g, s)
+	}
+	s.edge.friends.unwatch(s, watches)
+	if tried { // else join sees that it left
 		s.edge.work.Go(func() { s.edge.depart(s.identity.Client, s.id) })
 	}
 }
 
-// depart removes a session's record, or leaves it to [Edge.tidy].
+// depart removes a session's record, or leaves it to [Edge.tend].
 func (e *Edge) depart(client contracts.ClientID, session contracts.SessionID) {
 	if !e.remove(ghost{client, session}) {
 		e.ghostsMu.Lock()
@@ -160,35 +188,13 @@ type ghost struct {
 func (e *Edge) remove(g ghost) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), connectTime)
 	defer cancel()
-	if err := e.dir.Disconnect(ctx, g.client, g.session); err != nil {
+	watchers, err := e.dir.Disconnect(ctx, g.client.Address(), g.session)
+	if err != nil {
 		e.metrics.directoryErrors.Inc()
 		return false
 	}
-	return true
-}
-
-// tidy removes the records of ghosts, as soon as the directory takes that again. When the node stops, what is left dies
-// with its lease.
-func (e *Edge) tidy() {
-	tick := time.NewTicker(tidyWait)
-	defer tick.Stop()
-	for {
-		select {
-		case <-e.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		e.ghostsMu.Lock()
-		ghosts := e.ghosts
-		e.ghosts = nil
-		e.ghostsMu.Unlock()
-		for i, g := range ghosts {
-			if e.ctx.Err() != nil || !e.remove(g) {
-				e.ghostsMu.Lock()
-				e.ghosts = append(e.ghosts, ghosts[i:]...)
-				e.ghostsMu.Unlock()
-				break
-			}
-		}
+	if len(e.roster.of(g.client)) == 0 { // else the nodes are the same
+		e.tell(g.client.Address(), watchers)
 	}
+	return true
 }

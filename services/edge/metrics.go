@@ -19,6 +19,9 @@ type metrics struct {
 	refusedLogins      prometheus.Counter
 	directoryErrors    prometheus.Counter
 	faults             prometheus.Counter
+	fanned             prometheus.Counter
+	restored           prometheus.Counter
+	presence           prometheus.Counter
 	all                []prometheus.Collector
 }
 
@@ -34,6 +37,9 @@ func newMetrics(e *Edge) *metrics {
 	m.lost = counter("deliveries_dropped_total", "Frames with a receipt that a recipient's connection took and could not write.")
 	m.refusedConnections = counter("connections_refused_total", "Connections refused before the upgrade.")
 	m.refusedLogins = counter("logins_refused_total", "Tokens and names that were refused.")
+	m.fanned = counter("group_deliveries_total", "Frames of groups that were queued for members.")
+	m.presence = counter("presence_changes_total", "Changes of watched clients that watchers here were told of.")
+	m.restored = counter("directory_restored_total", "Times that all records were written anew.")
 	m.faults = counter("faults_total", "Frames whose handling failed for a fault of the server; their sessions were ended.")
 	m.directoryErrors = counter("directory_errors_total", "Calls to the directory that failed.")
 
@@ -49,6 +55,11 @@ func newMetrics(e *Edge) *metrics {
 	m.all = append(m.all, outcomes, m.closes,
 		gauge("sessions", "Connections that are logged in.", func() float64 { return float64(e.Sessions()) }),
 		gauge("connections", "Connections, logged in or not.", func() float64 { return float64(e.open.Load()) }),
+		count("route_hits_total", "Messages whose way was known.", func() float64 { return float64(e.routes.counters.hits.Load()) }),
+		count("lookups_total", "Addresses that the directory was asked for.", func() float64 { return float64(e.routes.counters.lookups.Load()) }),
+		count("chased_total", "Messages that came back and were sent again.", func() float64 { return float64(e.routes.counters.chased.Load()) }),
+		count("probes_total", "Addresses that the nodes were asked for, because the directory could not be.", func() float64 { return float64(e.routes.counters.probes.Load()) }),
+		gauge("nodes", "Nodes of the cluster that this one takes for alive.", func() float64 { return float64(len(e.dir.Alive())) }),
 		gauge("waiting_bytes", "Bytes of messages that wait for a lookup.", func() float64 { return float64(e.routes.waiting.Load()) }),
 	)
 	return m
@@ -56,6 +67,10 @@ func newMetrics(e *Edge) *metrics {
 
 func gauge(name, help string, f func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "beeline_edge_" + name, Help: help}, f)
+}
+
+func count(name, help string, f func() float64) prometheus.Collector {
+	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_edge_" + name, Help: help}, f)
 }
 
 func (m *metrics) outcome(o contracts.Outcome) { m.outcomes[o].Inc() }

@@ -52,7 +52,7 @@ func (s *Session) lines(frame []byte) {
 func (s *Session) request(line []byte, now time.Time, within bool) bool {
 	decoded, bad := contracts.DecodeRequest(line)
 	req := &decoded
-	if req.Op == contracts.OpSend {
+	if req.Op == contracts.OpSend || req.Op == contracts.OpPublish {
 		s.edge.metrics.messages.Inc()
 	}
 	if !within || !s.requests.AllowN(now, 1) {
@@ -73,6 +73,16 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.end(contracts.CloseUnauthorized, "unauthorized")
 	case req.Op == contracts.OpSend:
 		s.send(req)
+	case req.Op == contracts.OpPublish:
+		s.publish(req)
+	case req.Op == contracts.OpJoin:
+		s.joinGroup(req)
+	case req.Op == contracts.OpLeave:
+		s.leaveGroup(req)
+	case req.Op == contracts.OpWatch:
+		s.watch(req)
+	case req.Op == contracts.OpUnwatch:
+		s.unwatch(req)
 	}
 	return s.goesOn()
 }
@@ -113,7 +123,7 @@ func (s *Session) contain() {
 
 // count counts the outcome of a request that was refused, if it was a message.
 func (s *Session) count(req *contracts.Request, o contracts.Outcome) {
-	if req.Op == contracts.OpSend {
+	if req.Op == contracts.OpSend || req.Op == contracts.OpPublish {
 		s.edge.metrics.outcome(o)
 	}
 }

@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,51 +15,78 @@ const (
 	lookupWorkers = 2                      // batches of lookups under way
 	lookupBatch   = 256                    // addresses in one
 	lookupTime    = 400 * time.Millisecond // for one batch
+	routeParts    = 16
+	// routeTime is how long a route is gone by: less than the watch that keeps it right, from before the lookup was sent.
+	routeTime = contracts.WatchTTL * 9 / 10
+	// probedTime is how long one is that was found by asking the nodes. They tell of changes while the directory is away.
+	probedTime = 2 * time.Second
 )
 
-// router finds out where messages go. A message waits for the lookup of its own address and for nothing else; messages
-// to one address stay in order; a lookup answers only those that were there when it was asked, so that no message misses
-// a session that was ready before it was sent. Lookups are gathered while others are under way.
+// router finds out where messages go, and remembers it. The directory tells this node when an address that it has looked
+// up changes, before the new session is ready; so between the same people a message costs no lookup, and none misses a
+// session that was ready before it was sent. A message waits for the lookup of its own address and for nothing else, and
+// messages from one sender to one address stay in order.
 type router struct {
 	edge    *Edge
-	waiting atomic.Int64 // bytes of all messages in the table
+	parts   [routeParts]routes
+	waiting atomic.Int64 // bytes of the messages that wait
 
 	awayUntil atomic.Pointer[time.Time] // when to ask the directory again; nil: it answers
 
-	mu    sync.Mutex // guards the following
-	table map[contracts.ClientID]*address
-	asked []*address // to be looked up next
+	mu    sync.Mutex
+	asked []*target     // to be looked up next; guarded by mu
+	wake  chan struct{} // holds one: there is something in asked
 
-	wake chan struct{} // holds one: there is something in asked
-}
-
-// address is a client to which messages are on their way. Between being taken from asked and being settled, one
-// resolver owns it, but for next.
-type address struct {
-	client contracts.ClientID
-	issued []*message // answered by the lookup that is under way
-	next   []*message // came since; guarded by router.mu
+	counters struct{ hits, lookups, chased, probes atomic.Uint64 }
 }
 
 func newRouter(e *Edge) *router {
-	return &router{edge: e, table: map[contracts.ClientID]*address{}, wake: make(chan struct{}, 1)}
+	r := &router{edge: e, wake: make(chan struct{}, 1)}
+	for i := range r.parts {
+		r.parts[i].m = map[contracts.Address]*target{}
+	}
+	return r
+}
+
+func (r *router) part(a contracts.Address) *routes {
+	h := uint32(2166136261)
+	for i := range len(a.ID) {
+		h = (h ^ uint32(a.ID[i])) * 16777619
+	}
+	return &r.parts[(h^h>>13)%routeParts]
 }
 
 // route takes a message over. It does not wait.
 func (r *router) route(m *message) {
-	if r.waiting.Add(int64(len(m.frame))) > int64(r.edge.cfg.WaitingBytes) {
-		r.waiting.Add(-int64(len(m.frame)))
-		m.Answered(0, contracts.StatusUnavailable)
+	p := r.part(m.to)
+	p.mu.Lock()
+	t := p.get(m.to, r.edge.cfg.Routes/routeParts)
+	if !t.busy && len(t.bounced) == 0 && time.Now().Before(t.good) {
+		nodes := t.nodes
+		t.flying++
+		p.mu.Unlock()
+		r.counters.hits.Add(1)
+		r.dispatch(t, m, nodes)
 		return
 	}
-	r.mu.Lock()
-	a := r.table[m.to]
-	if a == nil {
-		a = &address{client: m.to}
-		r.table[m.to] = a
-		r.asked = append(r.asked, a)
+	if r.waiting.Load()+int64(len(m.frame)) > int64(r.edge.cfg.WaitingBytes) {
+		p.mu.Unlock()
+		m.finish(contracts.StatusUnavailable)
+		return
 	}
-	a.next = append(a.next, m)
+	r.waiting.Add(int64(len(m.frame)))
+	t.next = append(t.next, m)
+	ask := t.ask()
+	p.mu.Unlock()
+	if ask {
+		r.ask(t)
+	}
+}
+
+// ask has a target looked up that is busy.
+func (r *router) ask(t *target) {
+	r.mu.Lock()
+	r.asked = append(r.asked, t)
 	r.mu.Unlock()
 	r.signal()
 }
@@ -70,11 +98,22 @@ func (r *router) signal() {
 	}
 }
 
+// changed forgets where an address is, because it is elsewhere now.
+func (r *router) changed(a contracts.Address) {
+	p := r.part(a)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.m[a]; t != nil {
+		t.good = time.Time{}
+		t.stale = t.busy
+	}
+}
+
 // resolve looks addresses up until the edge is closed.
 func (r *router) resolve() {
 	var (
-		batch   []*address
-		clients []contracts.ClientID
+		batch     []*target
+		addresses []contracts.Address
 	)
 	for {
 		select {
@@ -84,30 +123,32 @@ func (r *router) resolve() {
 		case <-r.wake:
 		}
 		for batch = r.take(batch[:0]); len(batch) > 0; batch = r.take(batch[:0]) {
-			clients = clients[:0]
-			for _, a := range batch {
-				clients = append(clients, a.client)
+			addresses = addresses[:0]
+			for _, t := range batch {
+				addresses = append(addresses, t.address)
 			}
-			entries, err := r.lookup(clients)
-			r.edge.burst(func() { r.settle(batch, entries, err) })
+			began := time.Now()
+			entries, err := r.lookup(addresses)
+			r.edge.burst(func() { r.settle(batch, entries, err, began) })
 		}
 	}
 }
 
 // lookup asks the directory. While that is away, one question at a time finds out when it is back, and all others are
-// answered at once: nothing piles up behind it, and messages within this node go on.
-func (r *router) lookup(clients []contracts.ClientID) ([][]contracts.Entry, error) {
+// answered at once: nothing piles up behind it.
+func (r *router) lookup(addresses []contracts.Address) ([][]contracts.Entry, error) {
 	if away := r.awayUntil.Load(); away != nil && time.Now().Before(*away) {
 		return nil, errAway
 	}
+	r.counters.lookups.Add(uint64(len(addresses)))
 	ctx, cancel := context.WithTimeout(r.edge.ctx, lookupTime)
 	defer cancel()
-	entries, err := r.edge.dir.Lookup(ctx, clients)
+	entries, err := r.edge.dir.Lookup(ctx, addresses)
 	var part partialError
 	switch {
 	case err == nil:
 		r.awayUntil.Store(nil)
-	case !errors.As(err, &part):
+	case !errors.As(err, &part) || part.FailedAt(0) && part.FailedAt(len(addresses)-1):
 		until := time.Now().Add(lookupTime)
 		r.awayUntil.Store(&until)
 	}
@@ -123,113 +164,165 @@ type partialError interface {
 
 var errAway = errors.New("the directory is away")
 
-// take moves addresses from asked to batch, and what waits for them to issued.
-func (r *router) take(batch []*address) []*address {
+// take moves targets from asked to batch, and what waits for them to issued.
+func (r *router) take(batch []*target) []*target {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	n := min(len(r.asked), lookupBatch)
 	batch = append(batch, r.asked[:n]...)
 	left := copy(r.asked, r.asked[n:])
 	clear(r.asked[left:])
-	r.asked = r.asked[:left]
-	if len(r.asked) > 0 {
+	if r.asked = r.asked[:left]; left > 0 {
 		r.signal() // for another resolver
 	}
-	for _, a := range batch {
-		a.issued, a.next = a.next, a.issued[:0]
+	r.mu.Unlock()
+	for _, t := range batch {
+		p := r.part(t.address)
+		p.mu.Lock()
+		t.issued, t.next = append(t.issued, t.next...), nil
+		t.stale = false
+		p.mu.Unlock()
 	}
 	return batch
 }
 
-// settle sends on what waited for a batch of lookups, then asks again for those to whom more came meanwhile.
-func (r *router) settle(batch []*address, entries [][]contracts.Entry, err error) {
+// settle sends on what waited for a batch of lookups. Those that the directory could not answer are asked of the nodes.
+func (r *router) settle(batch []*target, entries [][]contracts.Entry, err error, began time.Time) {
 	if err != nil {
 		r.edge.metrics.directoryErrors.Inc()
 	}
 	var part partialError
 	some := errors.As(err, &part)
-	for i, a := range batch {
-		var at []contracts.Entry
-		failed := err
+	for i, t := range batch {
 		if err == nil || some && !part.FailedAt(i) {
-			at, failed = entries[i], nil
-		}
-		for j, m := range a.issued {
-			r.waiting.Add(-int64(len(m.frame)))
-			r.dispatch(m, at, failed)
-			a.issued[j] = nil
-		}
-	}
-	r.mu.Lock()
-	for _, a := range batch {
-		if len(a.next) == 0 {
-			delete(r.table, a.client)
+			r.found(t, r.others(entries[i]), began.Add(routeTime))
 		} else {
-			r.asked = append(r.asked, a)
+			r.probe(t)
 		}
 	}
-	r.mu.Unlock()
 }
 
-// dispatch sends a message to all nodes where its recipient is. Sessions on this node get it without the broker, also
-// while the directory is away.
-func (r *router) dispatch(m *message, at []contracts.Entry, err error) {
-	var nodes [8]contracts.NodeID // other nodes, each once
-	others := nodes[:0]
-entries:
-	for _, entry := range at {
-		if entry.Node == r.edge.node {
-			continue
+// others returns the other nodes that entries name, each once.
+func (r *router) others(entries []contracts.Entry) []contracts.NodeID {
+	var nodes []contracts.NodeID
+	for _, e := range entries {
+		if e.Node != r.edge.node && !slices.Contains(nodes, e.Node) {
+			nodes = append(nodes, e.Node)
 		}
-		for _, n := range others {
-			if n == entry.Node {
-				continue entries
-			}
-		}
-		others = append(others, entry.Node)
 	}
-	here := len(r.edge.roster.of(m.to)) > 0
+	return nodes
+}
+
+// found sends on what waits for a target, and what comes meanwhile, until nothing does or the route is no longer good.
+func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
+	p := r.part(t.address)
+	p.mu.Lock()
+	if !t.stale {
+		t.nodes, t.good = nodes, good
+	}
+	batch := t.issued
+	t.issued = nil
+	if len(t.bounced) > 0 && t.flying > 0 {
+		// What may still come back would be overtaken: the last answer asks again.
+		t.next = append(batch, t.next...)
+		batch = nil
+	} else {
+		batch = append(t.bounced, batch...)
+		t.bounced = nil
+	}
+	for len(batch) > 0 {
+		t.flying += len(batch)
+		p.mu.Unlock()
+		for _, m := range batch {
+			r.waiting.Add(-int64(len(m.frame)))
+			r.dispatch(t, m, nodes)
+		}
+		p.mu.Lock()
+		batch = nil
+		if len(t.bounced) == 0 && time.Now().Before(t.good) {
+			batch, t.next = t.next, nil
+			nodes = t.nodes
+		}
+	}
+	t.busy, t.stale = false, false
+	ask := t.ask()
+	p.mu.Unlock()
+	if ask {
+		r.ask(t)
+	}
+}
+
+// dispatch sends a message to all nodes where its recipient is, and to its sessions here, which need no broker and no
+// directory. It is counted as flying.
+func (r *router) dispatch(t *target, m *message, others []contracts.NodeID) {
+	m.target, m.nodes = t, len(others)
+	here := r.edge.holds(t.address)
+	if here {
+		m.nodes++
+	}
 	switch {
-	case here && len(others) == 0:
-		r.edge.deliverHere(m.to, m.frame, m, 0)
-	case len(others) == 1 && !here:
-		r.edge.courier.Send(others[0], m.to, m.frame, m, 0)
-	case len(others) > 0:
-		r.spread(m, others, here)
-	case err != nil:
-		m.Answered(0, contracts.StatusUnavailable)
-	default:
+	case m.nodes == 0:
+		m.chased = true // there is nobody to chase
 		m.Answered(0, contracts.StatusNotHere)
+	case len(others) == 0:
+		r.edge.deliverHere(t.address, m.frame, m, 0)
+	case m.nodes == 1:
+		r.edge.courier.Send(others[0], t.address, m.frame, m, 0)
+	default:
+		all := newTally(m, 0, m.nodes)
+		all.missed = func() { r.changed(t.address) } // one of the nodes has it no more
+		for _, n := range others {
+			r.edge.courier.Send(n, t.address, m.frame, all, 0)
+		}
+		if here {
+			r.edge.deliverHere(t.address, m.frame, all, 0)
+		}
 	}
 }
 
-// spread sends a message to several places, and makes one answer of theirs.
-func (r *router) spread(m *message, others []contracts.NodeID, here bool) {
-	all := &tally{w: m, best: contracts.StatusNotHere}
-	n := len(others)
-	if here {
-		n++
+// landed takes the answer of a message that was dispatched. What did not arrive anywhere is chased once: the recipient may
+// have moved. It returns false if the message is on its way again.
+func (r *router) landed(m *message, s contracts.Status) bool {
+	moved := s == contracts.StatusNotHere || s == contracts.StatusNobody
+	again := moved && !m.chased
+	t := m.target
+	p := r.part(t.address)
+	p.mu.Lock()
+	t.flying--
+	if moved && m.nodes > 0 {
+		t.good = time.Time{}
 	}
-	all.left.Store(int32(n))
-	for _, node := range others {
-		r.edge.courier.Send(node, m.to, m.frame, all, 0)
+	if again {
+		m.chased = true
+		r.waiting.Add(int64(len(m.frame)))
+		t.bounced = append(t.bounced, m)
 	}
-	if here {
-		r.edge.deliverHere(m.to, m.frame, all, 0)
+	ask := t.ask()
+	p.mu.Unlock()
+	if again {
+		r.counters.chased.Add(1)
 	}
+	if ask {
+		r.ask(t)
+	}
+	return !again
 }
 
 // giveUp answers what still waits when the edge is closed.
 func (r *router) giveUp() {
-	r.mu.Lock()
-	var left []*message
-	for _, a := range r.asked {
-		left = append(left, a.next...)
-		delete(r.table, a.client)
-	}
-	r.asked = nil
-	r.mu.Unlock()
-	for _, m := range left {
-		m.Answered(0, contracts.StatusUnavailable)
+	for i := range r.parts {
+		p := &r.parts[i]
+		p.mu.Lock()
+		var left []*message
+		for _, t := range p.m {
+			left = append(left, t.bounced...)
+			left = append(left, t.issued...)
+			left = append(left, t.next...)
+			t.bounced, t.issued, t.next = nil, nil, nil
+			t.busy = true // takes nothing more up
+		}
+		p.mu.Unlock()
+		for _, m := range left {
+			m.finish(contracts.StatusUnavailable)
+		}
 	}
 }

@@ -50,8 +50,12 @@ type Session struct {
 	logged    bool   // logged in
 	ending    bool
 	gone      bool
-	recorded  bool // the directory may have a record of it
-	left      bool // its record is being removed, or will be
+	tried     bool                             // the directory may have a record of it
+	recorded  bool                             // the directory has a record of it
+	ready     bool                             // it was announced
+	left      bool                             // its record is being removed, or will be
+	groups    map[contracts.GroupName]struct{} // that it is in
+	watches   map[contracts.ClientID]struct{}  // that it watches
 	closeWith contracts.CloseCode
 	reason    string
 	timer     *time.Timer // log-in deadline, then the token's expiry, then the end's deadline
@@ -103,8 +107,19 @@ func (s *Session) setTimer(d time.Duration, f func()) {
 }
 
 // push puts a frame into the queue. It returns 0 when the session took it, and will settle r; else r is not settled, and
-// the status says why. It never waits for the client.
+// the status says why. It never waits for the client: one that is too slow is ended.
 func (s *Session) push(frame []byte, r receipt) contracts.Status {
+	st := s.offer(frame, r)
+	if st == contracts.StatusOverload {
+		s.end(contracts.CloseSlow, tooSlow)
+	}
+	return st
+}
+
+const tooSlow = "did not read fast enough"
+
+// offer is push, but leaves it to the caller to end a session that is too slow.
+func (s *Session) offer(frame []byte, r receipt) contracts.Status {
 	s.mu.Lock()
 	if s.ending || s.gone {
 		s.mu.Unlock()
@@ -116,7 +131,6 @@ func (s *Session) push(frame []byte, r receipt) contracts.Status {
 	}
 	if queued > s.edge.cfg.QueueBytes {
 		s.mu.Unlock()
-		s.end(contracts.CloseSlow, "did not read fast enough")
 		return contracts.StatusOverload
 	}
 	s.queue.add(frame, r)

@@ -20,6 +20,8 @@ type authenticator struct {
 	verifier  *token.Verifier // nil: no keys
 	anonymous bool
 	send      token.Patterns // for clients whose token has no send claim
+	watch     token.Patterns // for clients whose token has no watch claim
+	groups    token.Patterns // for clients whose token has no groups claim
 }
 
 var _ edge.Authenticator = (*authenticator)(nil)
@@ -29,7 +31,15 @@ func newAuthenticator(cfg Config) (*authenticator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: allow-send: %w", ErrConfig, err)
 	}
-	a := &authenticator{anonymous: cfg.Anonymous, send: send}
+	groups, err := token.NewPatterns(cfg.AllowGroups...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: allow-groups: %w", ErrConfig, err)
+	}
+	watch, err := token.NewPatterns(cfg.AllowWatch...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: allow-watch: %w", ErrConfig, err)
+	}
+	a := &authenticator{anonymous: cfg.Anonymous, send: send, groups: groups, watch: watch}
 	if len(cfg.TokenKeys) == 0 {
 		return a, nil
 	}
@@ -56,7 +66,7 @@ func (a *authenticator) Token(s string) (edge.Identity, error) {
 	if err != nil {
 		return edge.Identity{}, err
 	}
-	return edge.Identity{Client: contracts.ClientID(c.Client), Expires: c.Expires, Send: c.Send.Or(a.send)}, nil
+	return edge.Identity{Client: contracts.ClientID(c.Client), Expires: c.Expires, Send: c.Send.Or(a.send), Groups: c.Groups.Or(a.groups), Watch: c.Watch.Or(a.watch)}, nil
 }
 
 // Name takes a client at its word, in development.
@@ -67,5 +77,5 @@ func (a *authenticator) Name(c contracts.ClientID) (edge.Identity, error) {
 	case c == "":
 		return edge.Identity{}, errNameNeeded
 	}
-	return edge.Identity{Client: c, Send: a.send}, nil
+	return edge.Identity{Client: c, Send: a.send, Groups: a.groups, Watch: a.watch}, nil
 }

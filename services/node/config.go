@@ -34,6 +34,8 @@ type Config struct {
 	TokenIssuer   string   // if set, what a token's iss must be
 	TokenAudience string   // if set, what a token's aud must have
 	AllowSend     []string // to whom clients may send whose token has no send claim: patterns, `*` for all; empty: to nobody
+	AllowGroups   []string // which groups clients may join and publish to whose token has no groups claim; as AllowSend
+	AllowWatch    []string // whose presence clients may watch whose token has no watch claim; as AllowSend
 	Anonymous     bool     // a client may name itself without a token: for development only
 
 	Edge edge.Config // limits, times and policies of the clients' connections

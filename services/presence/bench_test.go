@@ -15,10 +15,11 @@ import (
 func BenchmarkLookup(b *testing.B) {
 	r := presencetest.StartRedis(b)
 	d := join(b, presence.Config{Cluster: "c", Node: "a", Epoch: 1, Redis: r.Config(), SweepInterval: -1})
-	clients := make([]contracts.ClientID, 256)
+	clients := make([]contracts.Address, 256)
 	for i := range clients {
-		clients[i] = contracts.ClientID("client-" + strconv.Itoa(i))
-		connect(b, d, clients[i])
+		client := contracts.ClientID("client-" + strconv.Itoa(i))
+		clients[i] = client.Address()
+		connect(b, d, client)
 	}
 	for _, size := range []int{1, 16, 256} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {
@@ -43,12 +44,12 @@ func BenchmarkConnect(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		s := contracts.NewSessionID()
-		client := contracts.ClientID(s)
+		client := contracts.ClientID(s).Address()
 		for pb.Next() {
-			if _, err := d.Connect(b.Context(), client, contracts.Entry{Session: s}); err != nil {
+			if _, _, err := d.Connect(b.Context(), client, contracts.Entry{Session: s}); err != nil {
 				b.Error(err)
 			}
-			if err := d.Disconnect(b.Context(), client, s); err != nil {
+			if _, err := d.Disconnect(b.Context(), client, s); err != nil {
 				b.Error(err)
 			}
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Defaults for what a [Config] leaves at zero; those of the lease are in contracts.
+// Defaults for what a [Config] leaves at zero; those of the lease and of a watch are in contracts.
 const (
 	DefaultTimeout       = 300 * time.Millisecond
 	DefaultSweepInterval = 10 * time.Minute
@@ -34,6 +34,7 @@ type Config struct {
 
 	LeaseTTL     time.Duration // how long the node counts as alive without a renewal
 	LeaseRenewal time.Duration // how often the lease is renewed: less than half of LeaseTTL
+	WatchTTL     time.Duration // how long a lookup has this node told of changes
 
 	SweepInterval time.Duration // how often one of the nodes looks for dead entries; negative: this one never does
 	SweepPause    time.Duration // between two steps of a sweep; a step reads some 200 keys
@@ -77,6 +78,9 @@ func (c Config) withDefaults() Config {
 	if c.LeaseRenewal == 0 {
 		c.LeaseRenewal = contracts.LeaseRenewal
 	}
+	if c.WatchTTL == 0 {
+		c.WatchTTL = contracts.WatchTTL
+	}
 	if c.SweepInterval == 0 {
 		c.SweepInterval = DefaultSweepInterval
 	}
@@ -112,7 +116,7 @@ func (c Config) validate() error {
 		return fmt.Errorf("%w: a Redis Cluster has database 0 only", ErrConfig)
 	case r.Dialer != nil && r.TLS != nil:
 		return fmt.Errorf("%w: TLS is not for a dialer of your own", ErrConfig)
-	case r.Timeout < 0 || c.LeaseTTL < 0 || c.LeaseRenewal < 0:
+	case r.Timeout < 0 || c.LeaseTTL < 0 || c.LeaseRenewal < 0 || c.WatchTTL < 0:
 		return fmt.Errorf("%w: a time is negative", ErrConfig)
 	case c.LeaseRenewal >= c.LeaseTTL/2:
 		return fmt.Errorf("%w: the lease must be renewed at least twice per life, so every %v is too seldom for a life of %v",

@@ -21,7 +21,10 @@ var ErrUnavailable = errors.New("the directory is not available")
 // ErrClosed is returned by calls on a directory that is closed.
 var ErrClosed = errors.New("the directory is closed")
 
-var errBusy = errors.New("too many writes are waiting")
+var (
+	errBusy  = errors.New("too many writes are waiting")
+	errReply = errors.New("unexpected reply")
+)
 
 // Directory is one process's access to the directory. Its methods are safe for concurrent use.
 type Directory struct {
@@ -38,8 +41,10 @@ type Directory struct {
 	lost     chan struct{}
 	restored chan struct{}
 	corpses  chan corpse
+	wake     chan struct{} // has the lease renewed at once
 
 	standing atomic.Int32 // a standing
+	trust    trust
 	closed   atomic.Bool
 	writes   atomic.Uint64 // numbers the entries that are written
 	stats    stats
@@ -59,7 +64,7 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	d := &Directory{
 		cfg: cfg, log: cfg.Logger, client: cfg.Redis.open(), leases: newLeases(cfg.LeaseTTL),
 		lost: make(chan struct{}), restored: make(chan struct{}, 1), corpses: make(chan corpse, pruneQueue),
-		ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
 	if err := d.check(ctx); err != nil {
 		_ = d.client.Close()
@@ -91,43 +96,80 @@ func (d *Directory) start(loop func(context.Context)) bool {
 	return true
 }
 
-// Connect writes the entry of a session of this node, and returns the client's other live entries. Node and Epoch of e
-// are set by the directory; Device must be empty or have the alphabet of a client id. To write an entry again is
-// harmless.
+// Connect writes the entry of a session of this node. It returns the address's other live entries, and in watchers the
+// other nodes that have looked it up within WatchTTL: they may keep an answer without this session, so they are to be told
+// before the session is relied on. Who is no watcher and looks it up from now on finds the session.
+//
+// Node and Epoch of e are set by the directory; Device must be empty or have the alphabet of a client id. To write an
+// entry again is harmless.
 //
 // The error is [ErrNoLease], [ErrNodeTaken], [ErrClosed], [ErrUnavailable] or ctx's. After the last two the entry may or
 // may not have been written, even a little later: call [Directory.Disconnect] for a session that is given up.
-func (d *Directory) Connect(ctx context.Context, client contracts.ClientID, e contracts.Entry) ([]contracts.Entry, error) {
+func (d *Directory) Connect(ctx context.Context, a contracts.Address, e contracts.Entry) (
+	others []contracts.Entry, watchers []contracts.NodeID, err error,
+) {
 	switch standing(d.standing.Load()) {
 	case standingHeld:
 	case standingLost:
-		return nil, ErrNodeTaken
+		return nil, nil, ErrNodeTaken
 	default:
-		return nil, ErrNoLease
+		return nil, nil, ErrNoLease
 	}
 	if _, err := contracts.ParseSessionID(e.Session); err != nil {
-		return nil, fmt.Errorf("presence: connect: %w", err)
+		return nil, nil, fmt.Errorf("presence: connect: %w", err)
 	}
 	if !validDevice(e.Device) {
-		return nil, fmt.Errorf("presence: connect: the device: %w", contracts.ErrInvalidID)
+		return nil, nil, fmt.Errorf("presence: connect: the device: %w", contracts.ErrInvalidID)
 	}
 	e.Node, e.Epoch = d.cfg.Node, d.cfg.Epoch
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
 
-	key := contracts.ClientKey(d.cfg.Cluster, client.Token())
-	args := []any{string(e.Session), encodeEntry(e, d.writes.Add(1))}
-	cmd := redis.NewStringSliceCmd(ctx, connectScript.args(false, key, args...)...)
-	err := d.do(ctx, cmd)
+	record, watchers, err := d.change(ctx, connectScript, a, string(e.Session), encodeEntry(e, d.writes.Add(1)))
+	if err != nil {
+		return nil, nil, d.failed("connect", err)
+	}
+	d.stats.connects.Add(1)
+	key := string(contracts.RecordKey(d.cfg.Cluster, a))
+	return d.others(ctx, e.Session, appendFound(nil, 0, key, record)), watchers, nil
+}
+
+// keys returns the keys of an address.
+func (d *Directory) keys(a contracts.Address) []contracts.Key {
+	return []contracts.Key{contracts.RecordKey(d.cfg.Cluster, a), contracts.WatchersKey(d.cfg.Cluster, a)}
+}
+
+// change runs a script that changes a record, and returns the record and the other nodes that watch it.
+func (d *Directory) change(ctx context.Context, s script, a contracts.Address, args ...any) (
+	record []string, watchers []contracts.NodeID, err error,
+) {
+	keys := d.keys(a)
+	cmd := redis.NewSliceCmd(ctx, s.args(false, keys, args...)...)
+	err = d.do(ctx, cmd)
 	if isNoScript(err) {
-		cmd = redis.NewStringSliceCmd(ctx, connectScript.args(true, key, args...)...)
+		cmd = redis.NewSliceCmd(ctx, s.args(true, keys, args...)...)
 		err = d.do(ctx, cmd)
 	}
 	if err != nil {
-		return nil, d.failed("connect", err)
+		return nil, nil, err // and cmd may be in use
 	}
-	d.stats.connects.Add(1)
-	return d.others(ctx, e.Session, appendFound(nil, 0, string(key), cmd.Val())), nil
+	var lists [2][]string
+	for i, reply := range cmd.Val() {
+		list, ok := reply.([]any)
+		if !ok || i >= len(lists) {
+			return nil, nil, errReply
+		}
+		for _, v := range list {
+			s, _ := v.(string)
+			lists[i] = append(lists[i], s)
+		}
+	}
+	for _, name := range lists[1] {
+		if n, err := contracts.ParseNodeID(name); err == nil && n != d.cfg.Node {
+			watchers = append(watchers, n)
+		}
+	}
+	return lists[0], watchers, nil
 }
 
 // others returns the entries of a record that are alive, but for one session. An entry of which Redis did not say
@@ -148,19 +190,22 @@ func (d *Directory) others(ctx context.Context, but contracts.SessionID, record 
 	return others
 }
 
-// Disconnect removes the entry of one session, and nothing else. It is not an error if there is none, and the session
-// may be another node's: whoever finds that a node does not hold a session may remove it. The error is [ErrClosed],
-// [ErrUnavailable] or ctx's; the entry then stays until it is removed in another try, or dies with its node.
-func (d *Directory) Disconnect(ctx context.Context, client contracts.ClientID, session contracts.SessionID) error {
+// Disconnect removes the entry of one session, and nothing else. It returns the other nodes that have looked the address
+// up within WatchTTL. It is not an error if there is no such entry, and then there is nobody to be told; so when the reply
+// of Redis was lost and the command sent again, nobody is told, and a node may keep its answer until it ends.
+//
+// The session may be another node's: whoever finds that a node does not hold a session may remove it. The error is
+// [ErrClosed], [ErrUnavailable] or ctx's; the entry then stays until it is removed in another try, or dies with its node.
+func (d *Directory) Disconnect(ctx context.Context, a contracts.Address, session contracts.SessionID) ([]contracts.NodeID, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
-	// A session id is unique, so this can hit no other session; no script is needed.
-	cmd := redis.NewIntCmd(ctx, "hdel", string(contracts.ClientKey(d.cfg.Cluster, client.Token())), string(session))
-	if err := d.do(ctx, cmd); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return d.failed("disconnect", err)
+	// A session id is unique, so this can hit no other session.
+	_, watchers, err := d.change(ctx, disconnectScript, a, string(session))
+	if err != nil {
+		return nil, d.failed("disconnect", err)
 	}
 	d.stats.disconnects.Add(1)
-	return nil
+	return watchers, nil
 }
 
 // do carries out a write, together with others if that pays.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -100,7 +101,7 @@ func (d *Directory) tryAcquire(ctx context.Context) (taken bool, holder string, 
 		}
 	}
 	if err == nil {
-		err = errors.New("unexpected reply")
+		err = errReply
 	}
 	return false, "", 0, d.failed("take the lease", err)
 }
@@ -125,25 +126,28 @@ func (d *Directory) Lost() <-chan struct{} { return d.lost }
 
 // Restored gets a value each time the lease was missing and has been taken again: Redis was emptied or failed over, or
 // the node was away for longer than its lease lived. Entries may have been lost or removed meanwhile, so the node should
-// write those of all its sessions again, at a bounded rate. Signals that nobody has taken yet are one.
+// write those of all its sessions again, at a bounded rate, well within LeaseTTL. Watches may have been lost too, so what
+// it keeps of lookups from before may have changed without a word. Signals that nobody has taken yet are one.
 func (d *Directory) Restored() <-chan struct{} { return d.restored }
 
 // renewLoop keeps the lease until ctx ends or the lease is lost.
 func (d *Directory) renewLoop(ctx context.Context) {
 	timer := time.NewTimer(d.cfg.LeaseRenewal)
 	defer timer.Stop()
-	missing := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+		case <-d.wake:
 		}
 		next := d.cfg.LeaseRenewal
-		switch err := d.renew(ctx, &missing); {
+		_, round := d.trust.look()
+		switch err := d.renew(ctx); {
 		case errors.Is(err, ErrNodeTaken):
-			d.log.ErrorContext(ctx, "presence: the lease was lost to another process", "node", d.cfg.Node, "epoch", d.cfg.Epoch)
+			d.log.ErrorContext(ctx, "presence: the lease was lost to another process", slog.String("node", string(d.cfg.Node)), slog.Any("epoch", d.cfg.Epoch))
 			d.standing.Store(int32(standingLost))
+			d.trust.lose(round)
 			close(d.lost)
 			return
 		case err != nil:
@@ -154,10 +158,12 @@ func (d *Directory) renewLoop(ctx context.Context) {
 	}
 }
 
-// renew renews the lease once. missing remembers from call to call that the lease was found missing, until it is back.
-func (d *Directory) renew(ctx context.Context, missing *bool) error {
+// renew renews the lease once, and takes it again if it is missing.
+func (d *Directory) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
+	again := d.trust.isLost() // before it is asked for: who finds it missing meanwhile, wakes the loop once more
+	_, round := d.trust.look()
 	state, err := renewScript.run(ctx, d.client, d.leaseKey(), d.cfg.Epoch.String(), d.cfg.LeaseTTL.Milliseconds()).Int()
 	if err != nil {
 		return d.failed("renew the lease", err)
@@ -166,11 +172,8 @@ func (d *Directory) renew(ctx context.Context, missing *bool) error {
 	case -1:
 		return ErrNodeTaken
 	case 0:
-		if !*missing {
-			*missing = true
-			d.stats.leaseMissing.Add(1)
-			d.log.WarnContext(ctx, "presence: the lease was missing", "node", d.cfg.Node)
-		}
+		d.doubt(ctx, round) // before it is there again, and lookups find it
+		again = true
 		taken, _, _, err := d.tryAcquire(ctx)
 		if err != nil {
 			return err
@@ -182,8 +185,9 @@ func (d *Directory) renew(ctx context.Context, missing *bool) error {
 	d.stats.renewals.Add(1)
 	// Each time, because the set may have been lost, or swept while the lease was missing.
 	err = d.register(ctx)
-	if err == nil && *missing {
-		*missing = false
+	if err == nil && again {
+		d.leases.doubt()
+		d.trust.regain(d.cfg.LeaseTTL)
 		select {
 		case d.restored <- struct{}{}:
 		default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -70,6 +71,13 @@ func (l *leases) readAll(start time.Time) {
 		l.graceUntil = time.Now().Add(l.life)
 	}
 	l.lastRead = start
+}
+
+// doubt begins a time of grace: Redis has lost leases, and not only its own reader's.
+func (l *leases) doubt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.graceUntil = time.Now().Add(l.life)
 }
 
 // learn takes over what Redis has said. What it did not say, and in a time of grace what it no longer has, stays.
@@ -215,7 +223,7 @@ func (d *Directory) logChange(ctx context.Context, failing *bool, err error) {
 	switch {
 	case err != nil && ctx.Err() == nil && !*failing:
 		*failing = true
-		d.log.WarnContext(ctx, "presence: redis cannot be read", "err", err)
+		d.log.WarnContext(ctx, "presence: redis cannot be read", slog.Any("err", err))
 	case err == nil && *failing:
 		*failing = false
 		d.log.InfoContext(ctx, "presence: redis can be read again")

@@ -11,14 +11,15 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// LookupError says which clients of a batch could not be looked up: all of them when Redis is away, some when part of a
-// Redis Cluster is. It is [ErrUnavailable].
+// LookupError says which addresses of a batch could not be looked up: all of them when Redis is away, some when part of a
+// Redis Cluster is; and those of which nothing was found while that proves nothing, which is [ErrUncertain]. Every one is
+// [ErrUnavailable].
 type LookupError struct {
 	Failed []int // their places in the batch, ascending
-	Err    error // why the first of them failed
+	Err    error // why the first of them failed; ErrUncertain as well, if that is true of another
 }
 
-// FailedAt tells whether the i-th client of the batch could not be looked up.
+// FailedAt tells whether the i-th address of the batch could not be looked up.
 func (e *LookupError) FailedAt(i int) bool {
 	_, found := slices.BinarySearch(e.Failed, i)
 	return found
@@ -26,52 +27,126 @@ func (e *LookupError) FailedAt(i int) bool {
 
 // Error returns the reason and how many failed.
 func (e *LookupError) Error() string {
-	return fmt.Sprintf("%v: look up %d clients: %v", ErrUnavailable, len(e.Failed), e.Err)
+	return fmt.Sprintf("%v: look up %d addresses: %v", ErrUnavailable, len(e.Failed), e.Err)
 }
 
 // Unwrap returns ErrUnavailable and the reason.
 func (e *LookupError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 
-// Lookup returns the live entries of each client, in no order, from one round trip to Redis (and a second one when it
-// meets a node that it does not know). No entries and no error: the client has no session.
+// Lookup returns the live entries of each address, in no order, from one round trip to Redis (and a second one when it
+// meets a node that it does not know). No entries and no error: nobody holds the address.
+//
+// A lookup by a node, one that has its lease or not, makes it a watcher of the address: whoever changes the address within
+// WatchTTL is told to tell it. So an answer may be kept for less than WatchTTL, counted from before the call. (The watch
+// is kept by the clock of Redis: should that jump ahead, watches end early.) Watches are lost with all else that Redis
+// holds; see [Directory.Restored].
+//
+// If Redis has lost what it held, that nothing was found proves nothing for a while, and is [ErrUncertain]; see
+// [Directory.Trusted]. The node's own lease, read in the same pipeline, tells. In a Redis Cluster it tells of one master
+// only.
 //
 // It is safe for concurrent use. The error is [ErrClosed], or a [*LookupError]; with the latter, what it does not name
-// as failed is good. A batch should have no more than some 500 clients: Redis does nothing else meanwhile.
-func (d *Directory) Lookup(ctx context.Context, clients []contracts.ClientID) ([][]contracts.Entry, error) {
+// as failed is good. A batch should have no more than some 500 addresses: Redis does nothing else meanwhile.
+func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
 	d.stats.lookups.Add(1)
-	d.stats.lookupClients.Add(uint64(len(clients)))
+	d.stats.lookupAddresses.Add(uint64(len(as)))
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
 
-	keys := make([]string, len(clients))
-	for i, c := range clients {
-		keys[i] = string(contracts.ClientKey(d.cfg.Cluster, c.Token()))
-	}
+	trusted, round := d.trust.look()
+	cmds, certain := d.ask(ctx, as, round)
 	failed := make(map[int]error)
-	found := make([]found, 0, len(clients))
-	for i, cmd := range d.readRecords(ctx, keys) {
+	found := make([]found, 0, len(as))
+	for i, cmd := range cmds {
 		record, err := cmd.(*redis.StringSliceCmd).Result()
 		switch {
 		case err == nil:
-			found = appendFound(found, i, keys[i], record)
+			found = appendFound(found, i, string(contracts.RecordKey(d.cfg.Cluster, as[i])), record)
 		case redis.HasErrorPrefix(err, "WRONGTYPE"): // not a record; the next Connect replaces it
 		default:
 			failed[i] = err
 		}
 	}
 	d.judge(ctx, found)
-	entries := make([][]contracts.Entry, len(clients))
+	entries := make([][]contracts.Entry, len(as))
 	d.collect(found, entries, failed)
+	// Before and after: a renewal that finds the lease missing notes it before it takes the lease again.
+	if still, now := d.trust.look(); !certain || !trusted || !still || now != round {
+		for i := range as {
+			if _, bad := failed[i]; !bad && len(entries[i]) == 0 {
+				failed[i] = ErrUncertain
+			}
+		}
+	}
 	if len(failed) == 0 {
 		return entries, nil
 	}
-	return entries, d.lookupError(len(clients), failed)
+	return entries, d.lookupError(len(as), failed)
 }
 
-// readRecords reads records in one round trip. The commands are of type [*redis.StringSliceCmd].
+// ask sends what a lookup asks, in one pipeline, or two if Redis has lost the script. The commands are of type
+// [*redis.StringSliceCmd]. certain tells whether the lease of this node, if it should have one, was there after them.
+func (d *Directory) ask(ctx context.Context, as []contracts.Address, round uint64) (cmds []redis.Cmder, certain bool) {
+	cmds = make([]redis.Cmder, len(as))
+	all := make([]int, len(as))
+	for i := range all {
+		all[i] = i
+	}
+	certain = d.askSome(ctx, false, as, cmds, all, round)
+	var again []int
+	for i, cmd := range cmds {
+		if isNoScript(cmd.Err()) {
+			again = append(again, i)
+		}
+	}
+	if len(again) > 0 && !d.askSome(ctx, true, as, cmds, again, round) {
+		certain = false
+	}
+	return cmds, certain
+}
+
+// askSome does so for the addresses in those places.
+func (d *Directory) askSome(ctx context.Context, eval bool, as []contracts.Address, cmds []redis.Cmder, places []int, round uint64) bool {
+	if len(places) == 0 {
+		return true
+	}
+	batch := make([]redis.Cmder, 0, len(places)+1)
+	for _, i := range places {
+		if d.cfg.Node == "" {
+			cmds[i] = redis.NewStringSliceCmd(ctx, "hgetall", string(contracts.RecordKey(d.cfg.Cluster, as[i])))
+		} else {
+			args := lookupScript.args(eval, d.keys(as[i]), string(d.cfg.Node), d.cfg.WatchTTL.Milliseconds())
+			cmds[i] = redis.NewStringSliceCmd(ctx, args...)
+		}
+		batch = append(batch, cmds[i])
+	}
+	if !d.holds() {
+		d.exec(ctx, batch)
+		return true
+	}
+	// Last, so that what is lost before a record is read is noticed.
+	batch = d.leaseCmds(ctx, batch, []contracts.NodeID{d.cfg.Node})
+	d.exec(ctx, batch)
+	own := readLease(batch[len(batch)-1])
+	if own.err != nil {
+		return false
+	}
+	if own.missing || own.epoch != d.cfg.Epoch {
+		if d.doubt(ctx, round) {
+			select {
+			case d.wake <- struct{}{}:
+			default:
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// readRecords reads records in one round trip, for the sweep. The commands are of type [*redis.StringSliceCmd].
 func (d *Directory) readRecords(ctx context.Context, keys []string) []redis.Cmder {
 	cmds := make([]redis.Cmder, len(keys))
 	for i, k := range keys {
@@ -83,21 +158,25 @@ func (d *Directory) readRecords(ctx context.Context, keys []string) []redis.Cmde
 
 func (d *Directory) lookupError(n int, failed map[int]error) error {
 	d.stats.errors.Add(1)
-	e := &LookupError{}
+	e, uncertain := &LookupError{}, false
 	for i := range n {
 		if err, ok := failed[i]; ok {
 			if e.Err == nil {
 				e.Err = err
 			}
 			e.Failed = append(e.Failed, i)
+			uncertain = uncertain || errors.Is(err, ErrUncertain)
 		}
+	}
+	if uncertain && !errors.Is(e.Err, ErrUncertain) {
+		e.Err = errors.Join(e.Err, ErrUncertain)
 	}
 	return e
 }
 
 // found is one field of a record that was read.
 type found struct {
-	client         int    // whose, by its place in the batch
+	place          int    // of its address in the batch
 	key            string // of the record
 	session, value string // the field as it is stored
 	entry          contracts.Entry
@@ -116,9 +195,9 @@ const (
 )
 
 // appendFound reads a record, given as a list of sessions and values in turn.
-func appendFound(dst []found, client int, key string, record []string) []found {
+func appendFound(dst []found, place int, key string, record []string) []found {
 	for i := 0; i+1 < len(record); i += 2 {
-		f := found{client: client, key: key, session: record[i], value: record[i+1]}
+		f := found{place: place, key: key, session: record[i], value: record[i+1]}
 		var err error
 		if f.entry, err = decodeEntry(f.session, f.value); errors.Is(err, errVersion) {
 			f.verdict = absent
@@ -179,24 +258,24 @@ func (d *Directory) judge(ctx context.Context, found []found) {
 	}
 }
 
-// collect sorts the live entries to their clients, hands over the dead ones to be removed, and notes for whom there is
+// collect sorts the live entries to their addresses, hands over the dead ones to be removed, and notes where there is
 // doubt.
 func (d *Directory) collect(found []found, entries [][]contracts.Entry, failed map[int]error) {
 	all := make([]contracts.Entry, 0, len(found)) // one allocation for the batch
 	for i := 0; i < len(found); {
-		client, start := found[i].client, len(all)
-		for ; i < len(found) && found[i].client == client; i++ {
+		place, start := found[i].place, len(all)
+		for ; i < len(found) && found[i].place == place; i++ {
 			switch f := &found[i]; f.verdict {
 			case live:
 				all = append(all, f.entry)
 			case dead:
 				d.prune(f)
 			case unknown:
-				failed[client] = f.err
+				failed[place] = f.err
 			}
 		}
-		if _, bad := failed[client]; !bad {
-			entries[client] = all[start:len(all):len(all)]
+		if _, bad := failed[place]; !bad {
+			entries[place] = all[start:len(all):len(all)]
 		}
 	}
 }

@@ -38,7 +38,7 @@ func join(tb testing.TB, cfg presence.Config) *presence.Directory {
 func connect(tb testing.TB, d *presence.Directory, client contracts.ClientID) contracts.SessionID {
 	tb.Helper()
 	s := contracts.NewSessionID()
-	if _, err := d.Connect(tb.Context(), client, contracts.Entry{Session: s, Since: time.Now()}); err != nil {
+	if _, _, err := d.Connect(tb.Context(), client.Address(), contracts.Entry{Session: s, Since: time.Now()}); err != nil {
 		tb.Fatal(err)
 	}
 	return s
@@ -51,14 +51,18 @@ func TestAStoppedRedisHoldsNobody(t *testing.T) {
 	d := join(t, presence.Config{Cluster: "c", Node: "a", Epoch: 1, Redis: r.Config()})
 	s := connect(t, d, "ann")
 	r.Pause(t)
+	ann := contracts.ClientID("ann").Address()
 	calls := map[string]func(context.Context) error{
 		"connect": func(ctx context.Context) error {
-			_, err := d.Connect(ctx, "ann", contracts.Entry{Session: s})
+			_, _, err := d.Connect(ctx, ann, contracts.Entry{Session: s})
 			return err
 		},
-		"disconnect": func(ctx context.Context) error { return d.Disconnect(ctx, "bob", s) },
+		"disconnect": func(ctx context.Context) error {
+			_, err := d.Disconnect(ctx, ann, s)
+			return err
+		},
 		"lookup": func(ctx context.Context) error {
-			_, err := d.Lookup(ctx, []contracts.ClientID{"ann", "bob"})
+			_, err := d.Lookup(ctx, presencetest.Addresses("ann", "bob"))
 			return err
 		},
 		"open": func(ctx context.Context) error {
@@ -95,7 +99,7 @@ func TestNobodyIsOfflineAfterAnOutage(t *testing.T) {
 	b := join(t, presence.Config{Cluster: "c", Node: "b", Epoch: 2, Redis: r.Config(), LeaseTTL: life, LeaseRenewal: life / 4})
 	s := connect(t, a, "ann")
 	find := func() ([]contracts.Entry, error) {
-		entries, err := b.Lookup(t.Context(), []contracts.ClientID{"ann"})
+		entries, err := b.Lookup(t.Context(), presencetest.Addresses("ann"))
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +147,7 @@ func TestARedisThatComesBackEmptyIsUsedAgain(t *testing.T) {
 	d := join(t, presence.Config{Cluster: "c", Node: "a", Epoch: 1, Redis: r.Config(), LeaseTTL: 2 * time.Second, LeaseRenewal: 100 * time.Millisecond})
 	connect(t, d, "ann")
 	r.Kill()
-	if _, err := d.Lookup(t.Context(), []contracts.ClientID{"ann"}); !errors.Is(err, presence.ErrUnavailable) {
+	if _, err := d.Lookup(t.Context(), presencetest.Addresses("ann")); !errors.Is(err, presence.ErrUnavailable) {
 		t.Errorf("lookup without Redis: %v", err)
 	}
 	r.Restart(t)
@@ -153,7 +157,7 @@ func TestARedisThatComesBackEmptyIsUsedAgain(t *testing.T) {
 		t.Fatal("the node does not learn that its lease was gone")
 	}
 	connect(t, d, "ann")
-	entries, err := d.Lookup(t.Context(), []contracts.ClientID{"ann"})
+	entries, err := d.Lookup(t.Context(), presencetest.Addresses("ann"))
 	if err != nil || len(entries[0]) != 1 {
 		t.Errorf("%v, %v", entries, err)
 	}
@@ -164,11 +168,11 @@ func TestSentinelLeadsToTheMaster(t *testing.T) {
 	s := presencetest.StartSentinel(t)
 	d := join(t, presence.Config{Cluster: "c", Node: "a", Epoch: 1, Redis: s.Config()})
 	connect(t, d, "ann")
-	entries, err := d.Lookup(t.Context(), []contracts.ClientID{"ann"})
+	entries, err := d.Lookup(t.Context(), presencetest.Addresses("ann"))
 	if err != nil || len(entries[0]) != 1 {
 		t.Errorf("%v, %v", entries, err)
 	}
-	if n := s.Redis.Client(t).DBSize(t.Context()).Val(); n != 3 {
+	if n := s.Redis.Client(t).DBSize(t.Context()).Val(); n != 4 {
 		t.Errorf("the master has %d keys", n)
 	}
 }
@@ -245,7 +249,7 @@ func TestACrashIsNoticedWithinSixSeconds(t *testing.T) {
 			crash := time.Now()
 			_ = d.Close(t.Context())
 			presencetest.Until(t, "the entry stops counting", time.Minute, func() bool {
-				entries, err := reader.Lookup(t.Context(), []contracts.ClientID{"ann"})
+				entries, err := reader.Lookup(t.Context(), presencetest.Addresses("ann"))
 				return err == nil && len(entries[0]) == 0
 			})
 			if took := time.Since(crash); took < contracts.LeaseTTL-contracts.LeaseRenewal || took > 6*time.Second {

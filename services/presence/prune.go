@@ -73,7 +73,7 @@ func (d *Directory) bury(ctx context.Context, batch []corpse) error {
 func (d *Directory) buryWith(ctx context.Context, eval bool, batch []corpse) []redis.Cmder {
 	cmds := make([]redis.Cmder, len(batch))
 	for i, c := range batch {
-		cmds[i] = redis.NewIntCmd(ctx, pruneScript.args(eval, contracts.Key(c.key), c.session, c.value)...)
+		cmds[i] = redis.NewIntCmd(ctx, pruneScript.args(eval, []contracts.Key{contracts.Key(c.key)}, c.session, c.value)...)
 	}
 	d.exec(ctx, cmds)
 	return cmds

@@ -16,7 +16,7 @@ func TestOnlyWhatWasFoundDeadIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = d.Close(t.Context()) }()
-	key := string(contracts.ClientKey("c", contracts.ClientID("ann").Token()))
+	key := string(contracts.RecordKey("c", contracts.ClientID("ann").Address()))
 	mr.HSet(key, "s1", "written anew", "s2", "dead", "s3", "of another")
 	batch := []corpse{{key, "s1", "dead"}, {key, "s2", "dead"}, {key, "s2", "dead"}, {key, "s4", ""}, {"bl:c:none", "s1", "dead"}}
 	for range 2 { // the second time with a script that was lost

@@ -9,7 +9,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// A client's record is a hash. Its fields are session ids; a value is an entry in version 1:
+// An address's record is a hash. Its fields are session ids; a value is an entry in version 1:
 //
 //	1 <node> <epoch> <write> <since> <device>
 //

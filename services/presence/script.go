@@ -11,11 +11,15 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Every script touches one key, so that all work in a Redis Cluster, and is idempotent, because go-redis sends a command
-// again after a lost reply.
+// Every script touches the keys of one slot, so that all work in a Redis Cluster, and leaves the same when it is carried out
+// twice, because go-redis sends a command again after a lost reply.
 var (
 	//go:embed script/connect.lua
 	connectSource string
+	//go:embed script/disconnect.lua
+	disconnectSource string
+	//go:embed script/lookup.lua
+	lookupSource string
 	//go:embed script/prune.lua
 	pruneSource string
 	//go:embed script/acquire.lua
@@ -25,13 +29,15 @@ var (
 	//go:embed script/release.lua
 	releaseSource string
 
-	connectScript = newScript(connectSource)
-	pruneScript   = newScript(pruneSource)
-	acquireScript = newScript(acquireSource)
-	renewScript   = newScript(renewSource)
-	releaseScript = newScript(releaseSource)
+	connectScript    = newScript(connectSource)
+	disconnectScript = newScript(disconnectSource)
+	lookupScript     = newScript(lookupSource)
+	pruneScript      = newScript(pruneSource)
+	acquireScript    = newScript(acquireSource)
+	renewScript      = newScript(renewSource)
+	releaseScript    = newScript(releaseSource)
 
-	scripts = []script{connectScript, pruneScript, acquireScript, renewScript, releaseScript}
+	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript}
 )
 
 type script struct{ source, sha string }
@@ -42,12 +48,16 @@ func newScript(source string) script {
 }
 
 // args returns the arguments of EVALSHA, or of EVAL, which also loads the script.
-func (s script) args(eval bool, key contracts.Key, args ...any) []any {
+func (s script) args(eval bool, keys []contracts.Key, args ...any) []any {
 	name, body := "evalsha", s.sha
 	if eval {
 		name, body = "eval", s.source
 	}
-	return append(append(make([]any, 0, 4+len(args)), name, body, 1, string(key)), args...)
+	all := append(make([]any, 0, 3+len(keys)+len(args)), name, body, len(keys))
+	for _, k := range keys {
+		all = append(all, string(k))
+	}
+	return append(all, args...)
 }
 
 // isNoScript tells whether Redis has lost the script: it was restarted, failed over or told to forget.
@@ -55,10 +65,10 @@ func isNoScript(err error) bool { return err != nil && redis.HasErrorPrefix(err,
 
 // run runs the script by itself.
 func (s script) run(ctx context.Context, c redis.UniversalClient, key contracts.Key, args ...any) *redis.Cmd {
-	cmd := redis.NewCmd(ctx, s.args(false, key, args...)...)
+	cmd := redis.NewCmd(ctx, s.args(false, []contracts.Key{key}, args...)...)
 	_ = c.Process(ctx, cmd)
 	if isNoScript(cmd.Err()) {
-		cmd = redis.NewCmd(ctx, s.args(true, key, args...)...)
+		cmd = redis.NewCmd(ctx, s.args(true, []contracts.Key{key}, args...)...)
 		_ = c.Process(ctx, cmd)
 	}
 	return cmd

@@ -4,21 +4,21 @@ import "sync/atomic"
 
 // Stats counts what a directory has done since it was opened.
 type Stats struct {
-	Connects      uint64 // entries written
-	Disconnects   uint64 // entries removed by their node
-	Lookups       uint64 // calls of Lookup
-	LookupClients uint64 // clients asked for in them
-	LeaseAsks     uint64 // rounds in which a lookup met a lease that was not cached, and asked for it
-	Errors        uint64 // calls, renewals and refreshes that failed
-	Pruned        uint64 // dead entries removed
-	PruneSkipped  uint64 // dead entries left for the next reader, because too many were waiting
-	Renewals      uint64 // renewals of the lease
-	LeaseMissing  uint64 // times the lease was found missing
-	Sweeps        uint64 // sweeps carried through by this node
+	Connects        uint64 // entries written
+	Disconnects     uint64 // entries removed by their node
+	Lookups         uint64 // calls of Lookup
+	LookupAddresses uint64 // addresses asked for in them
+	LeaseAsks       uint64 // rounds in which a lookup met a lease that was not cached, and asked for it
+	Errors          uint64 // calls, renewals and refreshes that failed
+	Pruned          uint64 // dead entries removed
+	PruneSkipped    uint64 // dead entries left for the next reader, because too many were waiting
+	Renewals        uint64 // renewals of the lease
+	LeaseMissing    uint64 // times the lease was found missing
+	Sweeps          uint64 // sweeps carried through by this node
 }
 
 type stats struct {
-	connects, disconnects, lookups, lookupClients, leaseAsks, errors,
+	connects, disconnects, lookups, lookupAddresses, leaseAsks, errors,
 	pruned, pruneSkipped, renewals, leaseMissing, sweeps atomic.Uint64
 }
 
@@ -27,7 +27,7 @@ func (d *Directory) Stats() Stats {
 	s := &d.stats
 	return Stats{
 		Connects: s.connects.Load(), Disconnects: s.disconnects.Load(),
-		Lookups: s.lookups.Load(), LookupClients: s.lookupClients.Load(), LeaseAsks: s.leaseAsks.Load(),
+		Lookups: s.lookups.Load(), LookupAddresses: s.lookupAddresses.Load(), LeaseAsks: s.leaseAsks.Load(),
 		Errors: s.errors.Load(), Pruned: s.pruned.Load(), PruneSkipped: s.pruneSkipped.Load(),
 		Renewals: s.renewals.Load(), LeaseMissing: s.leaseMissing.Load(), Sweeps: s.sweeps.Load(),
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,7 +16,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// The sweep removes dead entries of clients that nobody asks for. Nothing depends on it but Redis's memory, so it is
+// The sweep removes dead entries of addresses that nobody asks for. Nothing depends on it but Redis's memory, so it is
 // slow: one node at a time, a step of some 200 keys, a pause.
 
 const (
@@ -42,7 +43,7 @@ func (d *Directory) sweepLoop(ctx context.Context) {
 			d.stats.sweeps.Add(1)
 		case ctx.Err() == nil && !errors.Is(err, errNotOurs):
 			d.stats.errors.Add(1)
-			d.log.WarnContext(ctx, "presence: the sweep was broken off", "err", err)
+			d.log.WarnContext(ctx, "presence: the sweep was broken off", slog.Any("err", err))
 		}
 	}
 }
@@ -106,7 +107,7 @@ func (d *Directory) masters(ctx context.Context) ([]redis.UniversalClient, error
 
 // sweepMaster goes through the records of one server. keep renews the lock.
 func (d *Directory) sweepMaster(ctx context.Context, c redis.UniversalClient, keep func() error) error {
-	pattern := contracts.KeyPrefix(d.cfg.Cluster) + "c:*"
+	pattern := contracts.KeyPrefix(d.cfg.Cluster) + "[" + string(contracts.KindClient) + string(contracts.KindGroup) + "]:*"
 	for cursor := uint64(0); ; {
 		keys, next, err := c.Scan(ctx, cursor, pattern, sweepStep).Result()
 		if err != nil {

@@ -164,7 +164,7 @@ func checkShape(tokenString string) error {
 	}
 	for i := range len(tokenString) {
 		c := tokenString[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.", c) >= 0) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("-_.", c) < 0 {
 			return fmt.Errorf("%w: it has a character that no JWT has", ErrMalformed)
 		}
 	}

@@ -14,15 +14,15 @@ import (
 
 // Bubble starts n nodes in fake time; call it inside testing/synctest. Nothing in it is a socket: a goroutine in network I/O
 // would stop the clock.
-func Bubble(t testing.TB, n int, options ...Option) *Fleet {
-	t.Helper()
+func Bubble(tb testing.TB, n int, options ...Option) *Fleet {
+	tb.Helper()
 	nats, err := embedded.Start(embedded.Options{DontListen: true})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(nats.Shutdown)
-	redis := presencetest.StartMini(t)
-	f := &Fleet{t: t, NATS: nats, open: func(_ *Fleet, i int) *Node { return inBubble(nats, redis, i) }}
+	tb.Cleanup(nats.Shutdown)
+	redis := presencetest.StartMini(tb)
+	f := &Fleet{t: tb, NATS: nats, open: func(_ *Fleet, i int) *Node { return inBubble(nats, redis, i) }}
 	for _, o := range options {
 		o(f)
 	}

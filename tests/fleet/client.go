@@ -53,14 +53,15 @@ func (f *Fleet) Connect(i int, header http.Header) *Client {
 	return c
 }
 
-// TryConnect opens a connection to node i, and returns the answer to the request when that is refused.
-func (f *Fleet) TryConnect(i int, header http.Header) (*Client, *http.Response, error) {
+// TryConnect opens a connection to node i, and returns the HTTP status of the answer too: 0 if there was none.
+func (f *Fleet) TryConnect(i int, header http.Header) (*Client, int, error) {
 	n := f.Nodes[i]
 	return ConnectURL(f.t, n.URL(), header, n.dial)
 }
 
-// ConnectURL opens a connection to any address.
-func ConnectURL(t testing.TB, url string, header http.Header, dial dialer) (*Client, *http.Response, error) {
+// ConnectURL opens a connection to any address, and returns what TryConnect does.
+func ConnectURL(tb testing.TB, url string, header http.Header, dial dialer) (*Client, int, error) {
+	tb.Helper()
 	if dial == nil {
 		dial = dialTCP
 	}
@@ -68,21 +69,26 @@ func ConnectURL(t testing.TB, url string, header http.Header, dial dialer) (*Cli
 	if header.Get("Sec-WebSocket-Protocol") == "" {
 		d.Subprotocols = []string{contracts.Subprotocol}
 	}
-	ws, resp, err := d.DialContext(t.Context(), url, header)
-	if err != nil {
-		return nil, resp, err
+	ws, resp, err := d.DialContext(tb.Context(), url, header)
+	status := 0
+	if resp != nil {
+		status = resp.StatusCode
+		_ = resp.Body.Close()
 	}
-	c := &Client{t: t, ws: ws, lines: make(chan []byte, 1<<16)}
+	if err != nil {
+		return nil, status, err
+	}
+	c := &Client{t: tb, ws: ws, lines: make(chan []byte, 1<<16)}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		c.read()
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = ws.Close()
 		<-read
 	})
-	return c, resp, nil
+	return c, status, nil
 }
 
 func (c *Client) read() {
@@ -212,6 +218,19 @@ func (c *Client) ClosedWithin(patience time.Duration) int {
 		default:
 			return websocket.CloseAbnormalClosure
 		}
+	}
+}
+
+// Leave ends the connection in good order: it reads on until the server has closed too, and returns what still came.
+func (c *Client) Leave() (rest []contracts.Event) {
+	c.t.Helper()
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+	for {
+		e, err := c.TryNext(Patience)
+		if err != nil {
+			return rest
+		}
+		rest = append(rest, e)
 	}
 }
 

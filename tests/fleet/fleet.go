@@ -61,9 +61,9 @@ func Configure(f func(*node.Config)) Option {
 
 // New starts n nodes, a1 to an of cluster a, over TCP. They are stopped with the test, which fails if a message of theirs
 // has no outcome.
-func New(t testing.TB, n int, options ...Option) *Fleet {
-	t.Helper()
-	f := &Fleet{t: t, NATS: brokertest.New(t), Redis: presencetest.StartRedis(t), open: overTCP}
+func New(tb testing.TB, n int, options ...Option) *Fleet {
+	tb.Helper()
+	f := &Fleet{t: tb, NATS: brokertest.New(tb), Redis: presencetest.StartRedis(tb), open: overTCP}
 	for _, o := range options {
 		o(f)
 	}
@@ -112,7 +112,7 @@ func config(i int) node.Config {
 	c.Listen = "127.0.0.1:0"
 	c.Admin = ""
 	c.Anonymous = true
-	c.AllowSend = []string{"*"}
+	c.AllowSend, c.AllowGroups, c.AllowWatch = []string{"*"}, []string{"*"}, []string{"*"}
 	c.DrainTime = 0
 	c.StopTime = 10 * time.Second
 	c.Edge.AckTimeout = 2 * time.Second // a loaded machine is not a dead one
@@ -136,20 +136,21 @@ func overTCP(f *Fleet, i int) *Node {
 }
 
 // Stop stops a node in good order.
-func (n *Node) Stop(t testing.TB) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*Patience)
+func (n *Node) Stop(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 2*Patience)
 	defer cancel()
 	n.dead = true
 	if err := n.Node.Stop(ctx); err != nil {
-		t.Errorf("stop %s: %v", n.ID, err)
+		tb.Errorf("stop %s: %v", n.ID, err)
 	}
 }
 
 // stop is what happens to every node at the end of its test.
-func (n *Node) stop(t testing.TB) {
+func (n *Node) stop(tb testing.TB) {
+	tb.Helper()
 	if !n.dead {
-		n.Stop(t)
+		n.Stop(tb)
 	}
 	read, ended := n.Outcomes()
 	sum := uint64(0)
@@ -157,7 +158,7 @@ func (n *Node) stop(t testing.TB) {
 		sum += v
 	}
 	if sum != read {
-		t.Errorf("node %s read %d messages, and %d outcomes: %v", n.ID, read, sum, ended)
+		tb.Errorf("node %s read %d messages, and %d outcomes: %v", n.ID, read, sum, ended)
 	}
 }
 
@@ -195,14 +196,14 @@ func (n *Node) gather(name string) []*dto.Metric {
 }
 
 // Eventually waits until ok is true.
-func Eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+func Eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), Patience)
 	defer cancel()
 	for !ok() {
 		select {
 		case <-ctx.Done():
-			t.Fatal("never: " + what)
+			tb.Fatal("never: " + what)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}

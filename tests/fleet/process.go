@@ -47,17 +47,17 @@ func (l *lockedBuffer) String() string {
 }
 
 // Run starts a program. It ends with the test, and what it wrote is shown if the test failed.
-func Run(t testing.TB, name string, args ...string) *Process {
-	t.Helper()
-	p := &Process{Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), name, args...), t: t, lines: make(chan string, 1000), done: make(chan struct{})}
+func Run(tb testing.TB, name string, args ...string) *Process {
+	tb.Helper()
+	p := &Process{Cmd: exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...), t: tb, lines: make(chan string, 1000), done: make(chan struct{})}
 	p.Cmd.SysProcAttr = dieWithTest()
 	stdout, err := p.Cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p.Cmd.Stderr = &p.out
 	if err := p.Cmd.Start(); err != nil {
-		t.Fatalf("start %s: %v", name, err)
+		tb.Fatalf("start %s: %v", name, err)
 	}
 	go func() {
 		defer close(p.done)
@@ -71,10 +71,10 @@ func Run(t testing.TB, name string, args ...string) *Process {
 		close(p.lines)
 		_ = p.Cmd.Wait()
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		p.Kill()
-		if t.Failed() {
-			t.Logf("%s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
+		if tb.Failed() {
+			tb.Logf("%s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
 		}
 	})
 	return p
@@ -133,11 +133,11 @@ var binary = sync.OnceValues(func() (string, error) {
 var built atomic.Value
 
 // Binary builds beeline, once, and returns its path. RemoveBinary, from TestMain, removes it.
-func Binary(t testing.TB) string {
-	t.Helper()
+func Binary(tb testing.TB) string {
+	tb.Helper()
 	path, err := binary()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
@@ -158,20 +158,20 @@ type Edges struct {
 }
 
 // RunEdges starts n edge processes, a1 to an, with further flags.
-func RunEdges(t testing.TB, n int, flags ...string) *Edges {
-	t.Helper()
-	e := &Edges{Redis: presencetest.StartRedis(t)}
-	nats := brokertest.New(t)
-	bin := Binary(t)
+func RunEdges(tb testing.TB, n int, flags ...string) *Edges {
+	tb.Helper()
+	e := &Edges{Redis: presencetest.StartRedis(tb)}
+	nats := brokertest.New(tb)
+	bin := Binary(tb)
 	for i := range n {
 		args := append([]string{
 			"edge", "--node", fmt.Sprint("a", i+1), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 			"--nats-url", nats.URL(), "--redis-addr", e.Redis.Addr(), "--anonymous", "--allow-send", "*",
 			"--drain-time", "0s", "--redis-timeout", "2s", "--message-rate", "0",
 		}, flags...)
-		p := Run(t, bin, args...)
+		p := Run(tb, bin, args...)
 		e.Procs = append(e.Procs, p)
-		for _, word := range strings.Fields(p.Line("is ready")) {
+		for word := range strings.FieldsSeq(p.Line("is ready")) {
 			switch {
 			case strings.HasPrefix(word, "ws"):
 				e.URLs = append(e.URLs, word)
@@ -184,11 +184,11 @@ func RunEdges(t testing.TB, n int, flags ...string) *Edges {
 }
 
 // FreePort returns a port that nobody listens on now.
-func FreePort(t testing.TB) int {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func FreePort(tb testing.TB) int {
+	tb.Helper()
+	ln, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
 	return ln.Addr().(*net.TCPAddr).Port

@@ -38,10 +38,11 @@ type Client struct {
 	reason  error // why not
 	link    *link // to write to; nil: none
 	lastID  uint64
-	pending map[uint64]*call // every request without a result
-	queue   []*call          // those that are to be written
-	queued  int              // their bytes
-	written int              // how many of pending are written
+	groups  map[contracts.GroupName]struct{} // to be in, with every connection
+	pending map[uint64]*call                 // every request without a result
+	queue   []*call                          // those that are to be written
+	queued  int                              // their bytes
+	written int                              // how many of pending are written
 }
 
 // Dial connects to an edge and returns when it is ready: from then on, every message that anybody sends to this client
@@ -61,7 +62,7 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 		inbox: make(chan Message, opts.Inbox), wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		done: make(chan struct{}), handled: make(chan struct{}),
 		login: credentials{ask: opts.Token}, retries: retries{Backoff: opts.Backoff},
-		reason: ErrDisconnected, pending: map[uint64]*call{},
+		reason: ErrDisconnected, groups: map[contracts.GroupName]struct{}{}, pending: map[uint64]*call{},
 	}
 	started := make(chan error, 1)
 	go c.run(life, started)
@@ -156,7 +157,7 @@ func (c *Client) run(life context.Context, started chan<- error) {
 	}
 }
 
-// connect makes one attempt, which ends with a link that is ready.
+// connect makes one attempt, which ends with a link that is ready and in the client's groups.
 func (c *Client) connect(life context.Context, target string) (*link, contracts.Ready, error) {
 	ctx, cancel := context.WithTimeout(life, c.opts.ConnectTime)
 	defer cancel()
@@ -166,7 +167,9 @@ func (c *Client) connect(life context.Context, target string) (*link, contracts.
 	}
 	select {
 	case ready := <-l.ready:
-		return l, ready, nil
+		if err = c.rejoin(ctx, l); err == nil {
+			return l, ready, nil
+		}
 	case <-l.broken:
 		err = l.err
 	case <-ctx.Done():
@@ -200,10 +203,11 @@ func (c *Client) online(l *link, ready contracts.Ready, started chan<- error) {
 	c.mu.Lock()
 	c.state, c.ready, c.last = Online, ready, nil
 	c.taking, c.link = true, l
+	c.leaveUnwanted(l)
 	c.mu.Unlock()
 	l.work.Go(func() { c.write(l) })
 	c.opts.Logger.Debug("online", slog.String("node", string(ready.Node)), slog.String("session", string(ready.Session)))
-	c.tell(StateChange{State: Online, Ready: ready})
+	c.tell(StateChange{State: Online, Ready: ready, Err: l.refused})
 	first(started, nil)
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Errors of [Client.Send] and [Client.SendAsync] that do not come from the server. Those that may say something of the
-// fate of the message come in a [SendError].
+// Errors of [Client.Send], [Client.Publish], [Client.Join] and their like that do not come from the server. Those that may
+// say something of the fate of a message come in a [SendError].
 var (
 	ErrDisconnected = errors.New("disconnected")                            // there is no connection, or it broke
 	ErrClosed       = errors.New("the client is closed")                    // by Close, or for good by the server
@@ -24,6 +24,7 @@ var (
 	errSubprotocol  = errors.New("the server does not speak " + contracts.Subprotocol)
 	errBinary       = errors.New("the server sent a binary frame")
 	errNotReady     = errors.New("connected, but not logged in within the time to connect")
+	errNotJoined    = errors.New("connected, but not in its groups again within the time to connect")
 	errStuck        = errors.New("could not write")
 )
 
@@ -44,7 +45,7 @@ func (e *SendError) Error() string {
 // Unwrap returns the cause.
 func (e *SendError) Unwrap() error { return e.Err }
 
-// MayHaveArrived tells whether a message whose Send returned err may have reached its recipient all the same: nobody
+// MayHaveArrived tells whether a message whose Send or Publish returned err may have reached its recipients all the same: nobody
 // knows. For every other error it has not, and may be sent again without arriving twice.
 func MayHaveArrived(err error) bool {
 	var (

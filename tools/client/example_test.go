@@ -59,3 +59,25 @@ func ExampleClient_SendAsync() {
 	}
 	fmt.Println(delivered, "delivered")
 }
+
+// A member of a group gets what others publish to it, also after its connection broke and came back.
+func ExampleClient_Join() {
+	ctx := context.Background()
+	c, err := client.Dial(ctx, "wss://chat.example.org", client.Options{
+		Token:   client.StaticToken("eyJ…"),
+		Handler: func(m client.Message) { fmt.Printf("%s to %s: %s\n", m.From, m.Group, m.Data) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	if err := c.Join(ctx, "room"); err != nil {
+		log.Fatal(err)
+	}
+	sent, err := c.Publish(ctx, "room", []byte(`"hi, all"`))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("sent to", sent.Nodes, "nodes")
+}

@@ -32,6 +32,10 @@ type link struct {
 	left   chan struct{}         // closed by run: nothing more is to be written
 	work   sync.WaitGroup
 
+	// owned by run
+	joined  []contracts.GroupName // groups that it was in before
+	refused error                 // why it is not in others of these
+
 	// owned by the reading goroutine
 	silence time.Duration // after which the server is taken for dead
 	frame   bytes.Buffer
@@ -195,9 +199,9 @@ func (c *Client) event(life context.Context, l *link, line []byte) error {
 	case err != nil:
 		return err
 	case e.Msg != nil:
-		c.deliver(life, l, Message{From: e.Msg.From, Data: e.Msg.Data})
+		c.deliver(life, l, Message{From: e.Msg.From, Group: e.Msg.Group, Data: e.Msg.Data})
 	case e.ID != nil && e.OK != nil:
-		c.answer(*e.ID, Result{Status: e.OK.Status}, nil)
+		c.answer(*e.ID, Result{Status: e.OK.Status, Nodes: e.OK.Nodes}, nil)
 	case e.ID != nil && e.Error != nil:
 		c.answer(*e.ID, Result{}, e.Error)
 	case e.Error != nil:

@@ -18,10 +18,11 @@ import (
 // Path is where an edge takes connections; [Dial] adds it to a URL without a path.
 const Path = "/v1/ws"
 
-// Message is what another client sent. It is the handler's to keep.
+// Message is what another client sent, or published to a group. It is the handler's to keep.
 type Message struct {
-	From contracts.ClientID
-	Data json.RawMessage // one JSON value, as the sender wrote it
+	From  contracts.ClientID
+	Group contracts.GroupName // set when it was published to a group
+	Data  json.RawMessage     // one JSON value, as the sender wrote it
 }
 
 // Options say who connects and how. Token or Client is needed; the rest has a default.
@@ -55,7 +56,7 @@ type Options struct {
 	MaxFrame   int // the server's bound, in bytes. Default contracts.DefaultMaxFrame
 	Inbox      int // messages that may wait for Handler. Default 1024
 
-	ConnectTime time.Duration // from the start of an attempt to ready. Default 10 s
+	ConnectTime time.Duration // from the start of an attempt to ready, and to the groups. Default 10 s
 	AnswerTime  time.Duration // after which, and at most half as much later, a request is ErrNoAnswer. Default 10 s
 	WriteTime   time.Duration // for one write, after which the connection is given up. Default 10 s
 	CloseTime   time.Duration // for the server to say good-bye too. Default 2 s

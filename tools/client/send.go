@@ -14,6 +14,7 @@ import (
 // Result is the server's answer to a request that was carried out.
 type Result struct {
 	Status contracts.Outcome
+	Nodes  int // of Publish: how many nodes have members of the group; 0: nobody got it
 }
 
 // call is one request on its way to its one result.
@@ -22,6 +23,7 @@ type call struct {
 	frame []byte // nil: written, or given up
 	since time.Time
 	done  func(Result, error)
+	joins contracts.GroupName // if set: to be one of Client.groups when the answer is ok
 }
 
 // Send sends a message and waits for what became of it. The error is a [contracts.Error] when the server says why not, a
@@ -30,6 +32,11 @@ type call struct {
 //
 // It must not be called from the callback of [Client.SendAsync].
 func (c *Client) Send(ctx context.Context, to contracts.ClientID, data json.RawMessage) (Result, error) {
+	return c.do(ctx, &contracts.Request{Op: contracts.OpSend, Send: contracts.Send{To: to, Data: data}})
+}
+
+// do makes a request and waits for its result.
+func (c *Client) do(ctx context.Context, r *contracts.Request) (Result, error) {
 	type answer struct {
 		result Result
 		err    error
@@ -38,7 +45,7 @@ func (c *Client) Send(ctx context.Context, to contracts.ClientID, data json.RawM
 		return Result{}, &SendError{Err: err}
 	}
 	answered := make(chan answer, 1)
-	id, err := c.enqueue(to, data, func(r Result, err error) { answered <- answer{r, err} })
+	id, err := c.enqueue(r, func(r Result, err error) { answered <- answer{r, err} })
 	if err != nil {
 		return Result{}, err
 	}
@@ -58,22 +65,22 @@ func (c *Client) Send(ctx context.Context, to contracts.ClientID, data json.RawM
 // SendAsync sends a message and returns at once. If it returns nil, done is called exactly once, with what Send would
 // return; else never. done is called from the client's own goroutines: it must not block, and may call SendAsync.
 func (c *Client) SendAsync(to contracts.ClientID, data json.RawMessage, done func(Result, error)) error {
-	_, err := c.enqueue(to, data, done)
+	_, err := c.enqueue(&contracts.Request{Op: contracts.OpSend, Send: contracts.Send{To: to, Data: data}}, done)
 	return err
 }
 
-// sendOverhead is more than a send object takes besides its recipient and its data.
-const sendOverhead = 64
+// overhead is more than an object takes besides its recipient or group and its data.
+const overhead = 64
 
-// enqueue checks a message and puts it into the queue.
-func (c *Client) enqueue(to contracts.ClientID, data json.RawMessage, done func(Result, error)) (uint64, error) {
-	if _, err := contracts.ParseClientID(to); err != nil {
-		return 0, fmt.Errorf("recipient: %w", err)
+// enqueue checks a request and puts it into the queue.
+func (c *Client) enqueue(r *contracts.Request, done func(Result, error)) (uint64, error) {
+	if err := check(r); err != nil {
+		return 0, err
 	}
-	if !contracts.ValidData(data) {
-		return 0, ErrInvalidData
+	p := &call{frame: make([]byte, 0, overhead+len(r.Send.To)+len(r.Group)+len(r.Send.Data)), since: time.Now(), done: done}
+	if r.Op == contracts.OpJoin {
+		p.joins = r.Group
 	}
-	p := &call{frame: make([]byte, 0, sendOverhead+len(to)+len(data)), since: time.Now(), done: done}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +88,7 @@ func (c *Client) enqueue(to contracts.ClientID, data json.RawMessage, done func(
 		return 0, &SendError{Err: c.reason}
 	}
 	p.id = c.lastID + 1
-	p.frame = contracts.AppendSend(p.frame, p.id, to, data)
+	p.frame = encode(p.frame, p.id, r)
 	switch {
 	case len(p.frame)-1 > c.opts.MaxFrame: // the last line break is not written
 		return 0, ErrTooLarge
@@ -94,6 +101,33 @@ func (c *Client) enqueue(to contracts.ClientID, data json.RawMessage, done func(
 	c.queued += len(p.frame)
 	wake(c.wake)
 	return p.id, nil
+}
+
+// check says what is wrong with a request.
+func check(r *contracts.Request) error {
+	if r.Op == contracts.OpSend {
+		if _, err := contracts.ParseClientID(r.Send.To); err != nil {
+			return fmt.Errorf("recipient: %w", err)
+		}
+	} else if _, err := contracts.ParseGroupName(r.Group); err != nil {
+		return fmt.Errorf("group: %w", err)
+	}
+	if (r.Op == contracts.OpSend || r.Op == contracts.OpPublish) && !contracts.ValidData(r.Send.Data) {
+		return ErrInvalidData
+	}
+	return nil
+}
+
+// encode appends a request that was checked.
+func encode(dst []byte, id uint64, r *contracts.Request) []byte {
+	switch r.Op {
+	case contracts.OpSend:
+		return contracts.AppendSend(dst, id, r.Send.To, r.Send.Data)
+	case contracts.OpPublish:
+		return contracts.AppendPublish(dst, id, r.Group, r.Send.Data)
+	default:
+		return contracts.AppendGroup(dst, id, r.Op, r.Group)
+	}
 }
 
 // wake leaves a token in a channel that holds one.
@@ -141,6 +175,9 @@ func (c *Client) answer(id uint64, r Result, err error) {
 		return
 	}
 	c.drop(p)
+	if p.joins != "" && err == nil {
+		c.groups[p.joins] = struct{}{}
+	}
 	c.mu.Unlock()
 	p.done(r, err)
 }

@@ -117,6 +117,15 @@ func explainSend(err error, to contracts.ClientID, limit time.Duration) error {
 	return explainTime(err, limit)
 }
 
+// explainGroup names the group of which the server says something.
+func explainGroup(err error, g contracts.GroupName) error {
+	var answer *contracts.Error
+	if errors.As(err, &answer) {
+		return &contracts.Error{Code: answer.Code, Message: "group " + string(g) + ": " + answer.Message}
+	}
+	return err
+}
+
 // explainTime replaces the words for the end of a context by those for a person.
 func explainTime(err error, limit time.Duration) error {
 	switch {
@@ -141,6 +150,9 @@ func reporter(p *process) func(client.StateChange) {
 			}
 			again = true
 			fmt.Fprintf(p.stderr, "%s to edge %s of cluster %s as %s\n", word, s.Ready.Node, s.Ready.Cluster, s.Ready.Client)
+			if s.Err != nil {
+				fmt.Fprintf(p.stderr, "not in every group: %v\n", sentence(s.Err))
+			}
 		case client.Offline:
 			fmt.Fprintf(p.stderr, "not connected: %v; next try in %v\n", sentence(s.Err), s.RetryIn.Round(100*time.Millisecond))
 		case client.Connecting, client.Closed: // the first says nothing new, the second is the command's error

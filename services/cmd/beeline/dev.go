@@ -63,11 +63,16 @@ Try it in two other terminals, with bob on %s and alice on %s:
   beeline listen --as bob --url %s
   beeline send --as alice --to bob --url %s '{"hi":1}'
 
+To a group, all members get it:
+
+  beeline listen --as bob --group room --url %s
+  beeline send --as alice --group room --url %s '{"hi":1}'
+
 Or let them talk:
 
   beeline chat --as bob --to alice --url %s
   beeline chat --as alice --to bob --url %s
-`, first.name, last.name, first.address, last.address, first.address, last.address)
+`, first.name, last.name, first.address, last.address, first.address, last.address, first.address, last.address)
 }
 
 // firstAndLastEdge returns two edges, different ones if there are.

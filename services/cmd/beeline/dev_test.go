@@ -74,6 +74,40 @@ func TestDevCarriesMessagesBetweenItsEdges(t *testing.T) {
 	}
 }
 
+func TestDevCarriesMessagesToAGroup(t *testing.T) {
+	t.Parallel()
+	_, urls := startDev(t, "--redis", redisEmbedded)
+	send := func(want string, args ...string) {
+		t.Helper()
+		r := call(t, "", nil, append([]string{"send", "--as", "alice", "--url", urls[1]}, args...)...)
+		if r != (result{exitOK, want + "\n", ""}) {
+			t.Errorf("%+v", r)
+		}
+	}
+	send("sent to 0 nodes: the group has no members", "--group", "room", "0")
+	var members []*background
+	for i, who := range []string{"bob", "carol"} {
+		b := begin(t, nil, "listen", "--as", who, "--group", "room", "--group", "news", "--url", urls[i], "--count", "3", "--json="+strconv.FormatBool(i == 1))
+		b.stderr.wait(t, "joined room\njoined news\n")
+		members = append(members, b)
+		send([]string{"sent to 1 node", "sent to 2 nodes"}[i], "--group", []string{"news", "room"}[i], `{"hi":1}`)
+		send("delivered", "--to", who, "2")
+	}
+	// Bob's edge may not have left yet.
+	if r := call(t, "", nil, "send", "--as", "alice", "--url", urls[1], "--group", "news", "3"); r.code != exitOK || !strings.HasPrefix(r.stdout, "sent to ") {
+		t.Errorf("%+v", r)
+	}
+	for i, want := range []string{
+		"news alice: {\"hi\":1}\nalice: 2\nroom alice: {\"hi\":1}\n",
+		`{"msg":{"from":"alice","group":"room","data":{"hi":1}}}` + "\n" + `{"msg":{"from":"alice","data":2}}` + "\n" +
+			`{"msg":{"from":"alice","group":"news","data":3}}` + "\n",
+	} {
+		if code := members[i].exit(t); code != exitOK || members[i].stdout.String() != want {
+			t.Errorf("%d, %q", code, members[i].stdout)
+		}
+	}
+}
+
 func TestSendToNobody(t *testing.T) {
 	t.Parallel()
 	_, urls := startDev(t, "--redis", redisEmbedded)
@@ -272,6 +306,14 @@ func TestEdgeAndTokens(t *testing.T) {
 	}
 	if code := bob.exit(t); code != exitOK || bob.stdout.String() != "bob: 1\n" {
 		t.Errorf("%d, %q", code, bob.stdout)
+	}
+	refused := call(t, "", []string{"BEELINE_TOKEN=" + token}, "send", "--group", "room", "--url", url, "1")
+	if refused.code != exitFailed || !strings.HasPrefix(refused.stderr, "forbidden: group room: ") {
+		t.Errorf("%+v", refused)
+	}
+	refused = call(t, "", []string{"BEELINE_TOKEN=" + token}, "listen", "--group", "room", "--url", url)
+	if refused.code != exitFailed || !strings.Contains(refused.stderr, "forbidden: group room: ") {
+		t.Errorf("%+v", refused)
 	}
 	edge.stop()
 	if code := edge.exit(t); code != exitOK {

@@ -154,7 +154,8 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg.Listen, cfg.Admin = d.address(plan.port), d.address(plan.admin)
 	cfg.NATS = broker.Config{URLs: []string{c.nats}}
 	cfg.Redis = presence.Redis{Addrs: []string{c.redis}}
-	cfg.Anonymous, cfg.AllowSend = true, []string{"*"}
+	everything := []string{"*"}
+	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}
 	cfg.DrainTime, cfg.StopTime = devDrainTime, devStopTime

@@ -109,7 +109,8 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg.Profiles = c.Operation.Profiles
 	cfg.TokenKeys = c.Tokens.TokenKeys
 	cfg.TokenIssuer, cfg.TokenAudience = c.Tokens.TokenIssuer, c.Tokens.TokenAudience
-	cfg.AllowSend, cfg.Anonymous = c.Tokens.AllowSend, c.Tokens.Anonymous
+	cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = c.Tokens.AllowSend, c.Tokens.AllowGroups, c.Tokens.AllowWatch
+	cfg.Anonymous = c.Tokens.Anonymous
 	cfg.LeaseTTL, cfg.LeaseRenewal = c.Times.LeaseTTL, c.Times.LeaseRenewal
 	cfg.DrainTime, cfg.StopTime = c.Times.DrainTime, c.Times.StopTime
 	cfg.Edge = c.edge()
@@ -138,10 +139,14 @@ func (c *edgeCmd) edge() edge.Config {
 		MaxAnonymous: l.MaxAnonymous,
 		QueueBytes:   int(l.QueueBytes),
 		WaitingBytes: int(l.WaitingBytes),
+		Routes:       l.Routes,
+		Groups:       l.MaxGroups,
+		Watches:      l.MaxWatches,
 		InFlight:     l.InFlight,
 		AuthTimeout:  t.AuthTimeout,
 		Heartbeat:    t.Heartbeat,
 		AckTimeout:   t.AckTimeout,
+		Linger:       t.Linger,
 		WriteTime:    t.WriteTime,
 		MessageRate:  l.MessageRate,
 		MessageBurst: l.MessageBurst,

@@ -44,6 +44,8 @@ type tokenFlags struct {
 	TokenIssuer   string   `name:"token-issuer" placeholder:"NAME" help:"What a token's iss must be. Not given: anything."`
 	TokenAudience string   `name:"token-audience" placeholder:"NAME" help:"What must be in a token's aud. Not given: anything."`
 	AllowSend     []string `name:"allow-send" placeholder:"PATTERN" help:"To whom clients may send whose token does not say it, or who have none: names, in which * stands for anything. Not given: to nobody. Repeat it for more."`
+	AllowGroups   []string `name:"allow-groups" placeholder:"PATTERN" help:"Which groups clients may join and publish to whose token does not say it, or who have none; as --allow-send. Not given: none."`
+	AllowWatch    []string `name:"allow-watch" placeholder:"PATTERN" help:"Whose presence clients may watch whose token does not say it, or who have none; as --allow-send. Not given: nobody's."`
 	Anonymous     bool     `name:"anonymous" help:"Let clients name themselves without a token. For development only: anybody can be anybody."`
 }
 
@@ -61,6 +63,9 @@ type limitFlags struct {
 	MaxAnonymous int     `name:"max-anonymous" default:"${max_anonymous}" placeholder:"${default}" help:"How many of them may not have logged in yet."`
 	QueueBytes   size    `name:"queue-bytes" default:"${queue_bytes}" placeholder:"${default}" help:"What may wait for one client to read it; over it the client is cut off with close code 4408, and may come back."`
 	WaitingBytes size    `name:"waiting-bytes" default:"${waiting_bytes}" placeholder:"${default}" help:"What may wait for Redis on the whole edge; over it messages are answered with unavailable."`
+	Routes       int     `name:"routes" default:"${routes}" placeholder:"${default}" help:"Clients and groups of which the edge remembers where they are, to ask Redis less often; at least 16."`
+	MaxGroups    int     `name:"max-groups" default:"${max_groups}" placeholder:"${default}" help:"Groups that one connection may be in; to join one more is forbidden."`
+	MaxWatches   int     `name:"max-watches" default:"${max_watches}" placeholder:"${default}" help:"Clients whose presence one connection may watch; to watch more is forbidden."`
 	InFlight     int     `name:"in-flight" default:"${in_flight}" placeholder:"${default}" help:"Messages of one client that may wait for their answer; over it they are answered with rate_limited."`
 	MessageRate  float64 `name:"message-rate" default:"${message_rate}" placeholder:"${default}" help:"Requests per second of one client; 0 is no limit."`
 	MessageBurst int     `name:"message-burst" default:"${message_burst}" placeholder:"${default}" help:"Requests that a client may make at once after it was quiet."`
@@ -73,6 +78,7 @@ type timeFlags struct {
 	AuthTimeout  time.Duration `name:"auth-timeout" default:"${auth_timeout}" placeholder:"${default}" help:"From the connection to a valid login."`
 	Heartbeat    time.Duration `name:"heartbeat" default:"${heartbeat}" placeholder:"${default}" help:"Between pings to a client; one that does not answer within a fifth more is cut off. Keep it below the idle time of what lies between."`
 	AckTimeout   time.Duration `name:"ack-timeout" default:"${ack_timeout}" placeholder:"${default}" help:"For the answer of another edge; after it a message ends as unknown."`
+	Linger       time.Duration `name:"linger" default:"${linger}" placeholder:"${default}" help:"How long a client must be gone before those who watch it are told; one that is back sooner is no news."`
 	WriteTime    time.Duration `name:"write-time" default:"${write_time}" placeholder:"${default}" help:"For one write to a client; after it the connection is cut."`
 	LeaseTTL     time.Duration `name:"lease-ttl" default:"${lease_ttl}" placeholder:"${default}" help:"How long the others take this edge for alive after its last sign of life: what a crash costs."`
 	LeaseRenewal time.Duration `name:"lease-renewal" default:"${lease_renewal}" placeholder:"${default}" help:"Between signs of life. At least three should fit into --lease-ttl."`
@@ -105,6 +111,9 @@ func edgeDefaults() kong.Vars {
 		"max_anonymous":  strconv.Itoa(e.MaxAnonymous),
 		"queue_bytes":    size(e.QueueBytes).String(),
 		"waiting_bytes":  size(e.WaitingBytes).String(),
+		"routes":         strconv.Itoa(e.Routes),
+		"max_groups":     strconv.Itoa(e.Groups),
+		"max_watches":    strconv.Itoa(e.Watches),
 		"in_flight":      strconv.Itoa(e.InFlight),
 		"message_rate":   strconv.FormatFloat(e.MessageRate, 'f', -1, 64),
 		"message_burst":  strconv.Itoa(e.MessageBurst),
@@ -114,6 +123,7 @@ func edgeDefaults() kong.Vars {
 		"auth_timeout":   e.AuthTimeout.String(),
 		"heartbeat":      e.Heartbeat.String(),
 		"ack_timeout":    e.AckTimeout.String(),
+		"linger":         e.Linger.String(),
 		"write_time":     e.WriteTime.String(),
 		"lease_ttl":      contracts.LeaseTTL.String(),
 		"lease_renewal":  contracts.LeaseRenewal.String(),

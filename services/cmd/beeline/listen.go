@@ -13,6 +13,7 @@ import (
 // listenCmd prints what a client gets.
 type listenCmd struct {
 	Connect connectFlags  `embed:""`
+	Groups  []string      `name:"group" placeholder:"GROUP" help:"Join this group, and print what is published to it, too. Repeat it for more."`
 	Count   int           `name:"count" placeholder:"N" help:"End after N messages. Not given: go on until Ctrl-C."`
 	Timeout time.Duration `name:"timeout" placeholder:"TIME" help:"End after this time, such as 10s; with --count, having got fewer is a failure."`
 	JSON    bool          `name:"json" help:"Print each message as the server sent it, one JSON object a line."`
@@ -21,13 +22,19 @@ type listenCmd struct {
 // Help is the text between the usage and the flags.
 func (*listenCmd) Help() string {
 	return "It goes on when the connection breaks, and says so on standard error.\n\n" +
-		"  beeline listen --as bob"
+		"  beeline listen --as bob\n" +
+		"  beeline listen --as bob --group room --group news"
 }
 
 // Run prints messages until there were enough, the time is over or ctx ends.
 func (c *listenCmd) Run(ctx context.Context, p *process) error {
 	if c.Count < 0 || c.Timeout < 0 {
 		return usagef("--count and --timeout must not be negative")
+	}
+	for _, g := range c.Groups {
+		if _, err := contracts.ParseGroupName(g); err != nil {
+			return usagef("--group: %w", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -46,9 +53,30 @@ func (c *listenCmd) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return explainTime(err, c.Timeout)
 	}
-	err = c.print(ctx, p, conn, messages)
+	if err = c.join(ctx, p, conn); err == nil {
+		err = c.print(ctx, p, conn, messages)
+	}
 	cancel() // nothing is handed over any more
 	return errors.Join(err, conn.Close())
+}
+
+// join joins the groups, while messages wait. The client is in them again by itself when it connects again.
+func (c *listenCmd) join(ctx context.Context, p *process, conn *client.Client) error {
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	for _, g := range c.Groups {
+		switch err := conn.Join(limited, contracts.GroupName(g)); {
+		case err == nil:
+			fmt.Fprintf(p.stderr, "joined %s\n", g)
+		case ctx.Err() != nil:
+			return c.ended(ctx, 0)
+		case errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("join %s: no answer within %v", g, answerTime)
+		default:
+			return explainGroup(err, contracts.GroupName(g))
+		}
+	}
+	return nil
 }
 
 // print prints messages as they come.
@@ -71,8 +99,15 @@ func (c *listenCmd) print(ctx context.Context, p *process, conn *client.Client, 
 // printOne prints one message on a line of its own.
 func (c *listenCmd) printOne(p *process, m client.Message) {
 	if c.JSON {
-		_, _ = p.stdout.Write(contracts.EncodeMsg(m.From, m.Data))
+		frame := contracts.EncodeMsg(m.From, m.Data)
+		if m.Group != "" {
+			frame = contracts.EncodeGroupMsg(m.From, m.Group, m.Data)
+		}
+		_, _ = p.stdout.Write(frame)
 		return
+	}
+	if m.Group != "" {
+		fmt.Fprintf(p.stdout, "%s ", m.Group)
 	}
 	fmt.Fprintf(p.stdout, "%s: %s\n", m.From, printable(m.Data))
 }

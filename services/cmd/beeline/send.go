@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/tools/client"
 )
 
-// sendCmd sends one message.
+// sendCmd sends one message, to a client or to a group.
 type sendCmd struct {
 	Connect connectFlags  `embed:""`
-	To      string        `name:"to" required:"" placeholder:"NAME" help:"Who gets it."`
+	To      string        `name:"to" placeholder:"NAME" help:"Who gets it."`
+	Group   string        `name:"group" placeholder:"GROUP" help:"In place of --to: all members of this group get it. You need not be one."`
 	Text    bool          `name:"text" help:"Send DATA as a JSON string, whatever it is."`
 	Timeout time.Duration `name:"timeout" default:"10s" placeholder:"${default}" help:"For all of it: connect, send, hear what became of it."`
 	Data    string        `arg:"" help:"What to send: a JSON value, in quotes for the shell; - reads it from standard input."`
@@ -23,16 +25,16 @@ type sendCmd struct {
 
 // Help is the text between the usage and the flags.
 func (*sendCmd) Help() string {
-	return "It prints delivered, or fails and says why not.\n\n" +
+	return "It prints delivered, or to how many nodes it was sent for a group, or fails and says why not.\n\n" +
 		"  beeline send --as alice --to bob '{\"hi\":1}'\n" +
-		"  beeline send --as alice --to bob --text hello"
+		"  beeline send --as alice --to bob --text hello\n" +
+		"  beeline send --as alice --group room '{\"hi\":1}'"
 }
 
 // Run sends the message, and says what became of it.
 func (c *sendCmd) Run(ctx context.Context, p *process) error {
-	to, err := contracts.ParseClientID(c.To)
-	if err != nil {
-		return usagef("--to: %w", err)
+	if err := c.check(); err != nil {
+		return err
 	}
 	data, err := c.data(p.stdin)
 	if err != nil {
@@ -48,13 +50,53 @@ func (c *sendCmd) Run(ctx context.Context, p *process) error {
 		return explainTime(err, c.Timeout)
 	}
 	done := p.waiting("waiting to hear what became of the message")
-	result, err := conn.Send(ctx, to, data)
+	told, err := c.send(ctx, conn, data)
 	done()
 	if err != nil {
-		return errors.Join(explainSend(err, to, c.Timeout), conn.Close())
+		return errors.Join(err, conn.Close())
 	}
-	fmt.Fprintln(p.stdout, result.Status)
+	fmt.Fprintln(p.stdout, told)
 	return conn.Close()
+}
+
+// check refuses flags that do not say, or say twice, who gets it.
+func (c *sendCmd) check() error {
+	switch {
+	case c.To == "" && c.Group == "":
+		return usagef("say who gets it: --to NAME, or --group GROUP")
+	case c.To != "" && c.Group != "":
+		return usagef("--to and --group: give one of them")
+	case c.Group != "":
+		if _, err := contracts.ParseGroupName(c.Group); err != nil {
+			return usagef("--group: %w", err)
+		}
+		return nil
+	}
+	if _, err := contracts.ParseClientID(c.To); err != nil {
+		return usagef("--to: %w", err)
+	}
+	return nil
+}
+
+// send sends the message, and returns what to tell of it.
+func (c *sendCmd) send(ctx context.Context, conn *client.Client, data []byte) (string, error) {
+	if c.Group == "" {
+		result, err := conn.Send(ctx, contracts.ClientID(c.To), data)
+		if err != nil {
+			return "", explainSend(err, contracts.ClientID(c.To), c.Timeout)
+		}
+		return string(result.Status), nil
+	}
+	result, err := conn.Publish(ctx, contracts.GroupName(c.Group), data)
+	switch {
+	case err != nil:
+		return "", explainTime(explainGroup(err, contracts.GroupName(c.Group)), c.Timeout)
+	case result.Nodes == 0:
+		return "sent to 0 nodes: the group has no members", nil
+	case result.Nodes == 1:
+		return "sent to 1 node", nil
+	}
+	return fmt.Sprintf("sent to %d nodes", result.Nodes), nil
 }
 
 // maxInput bounds what is read from standard input, in bytes: no server takes more.

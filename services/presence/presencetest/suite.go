@@ -44,7 +44,7 @@ func RunInBubbles(t *testing.T, start func(t *testing.T) Backend) {
 
 func each(t *testing.T, try func(*testing.T, func(*world))) {
 	t.Helper()
-	for _, promises := range []map[string]func(*world){sessionPromises, leasePromises, damagePromises} {
+	for _, promises := range []map[string]func(*world){sessionPromises, watchPromises, leasePromises, damagePromises} {
 		for _, name := range slices.Sorted(maps.Keys(promises)) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -147,7 +147,7 @@ func (n *node) connect(client contracts.ClientID) contracts.SessionID {
 // reconnect writes the entry of a session and returns the client's other sessions.
 func (n *node) reconnect(client contracts.ClientID, s contracts.SessionID) []contracts.SessionID {
 	n.w.Helper()
-	others, err := n.Connect(n.w.Context(), client, contracts.Entry{Session: s, Device: "phone", Since: time.UnixMilli(1_700_000_000_123)})
+	others, _, err := n.Connect(n.w.Context(), client.Address(), contracts.Entry{Session: s, Device: "phone", Since: time.UnixMilli(1_700_000_000_123)})
 	if err != nil {
 		n.w.Errorf("connect: %v", err)
 	}
@@ -156,7 +156,7 @@ func (n *node) reconnect(client contracts.ClientID, s contracts.SessionID) []con
 
 func (n *node) disconnect(client contracts.ClientID, s contracts.SessionID) {
 	n.w.Helper()
-	if err := n.Disconnect(n.w.Context(), client, s); err != nil {
+	if _, err := n.Disconnect(n.w.Context(), client.Address(), s); err != nil {
 		n.w.Errorf("disconnect: %v", err)
 	}
 }
@@ -164,7 +164,7 @@ func (n *node) disconnect(client contracts.ClientID, s contracts.SessionID) {
 // find looks up one client.
 func (n *node) find(client contracts.ClientID) []contracts.Entry {
 	n.w.Helper()
-	entries, err := n.Lookup(n.w.Context(), []contracts.ClientID{client})
+	entries, err := n.Lookup(n.w.Context(), Addresses(client))
 	if err != nil {
 		n.w.Fatalf("lookup: %v", err)
 	}
@@ -193,7 +193,7 @@ func sameSessions(got, want []contracts.SessionID) bool {
 }
 
 func (w *world) key(client contracts.ClientID) string {
-	return string(contracts.ClientKey(w.cluster, client.Token()))
+	return string(contracts.RecordKey(w.cluster, client.Address()))
 }
 
 func (w *world) leaseKey(id contracts.NodeID) string {
@@ -241,6 +241,15 @@ func (w *world) empty() {
 		return
 	}
 	w.must(each(w.Context(), w.Client))
+}
+
+// Addresses returns clients as addresses.
+func Addresses(clients ...contracts.ClientID) []contracts.Address {
+	as := make([]contracts.Address, len(clients))
+	for i, c := range clients {
+		as[i] = c.Address()
+	}
+	return as
 }
 
 func clientNamed(parts ...string) contracts.ClientID {

@@ -2,20 +2,31 @@ package presencetest
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/presence"
 )
 
 var damagePromises = map[string]func(*world){
-	"AnEmptiedRedisGetsItsLeaseBack":  emptied,
-	"LostScriptsAreSentAgain":         lostScripts,
-	"GarbageInARecordDoesNoHarm":      garbage,
-	"GarbageElsewhereDoesNoHarm":      garbageElsewhere,
-	"AnEntryWrittenAnewIsNotRemoved":  writtenAnew,
-	"ACutConnectionIsReplaced":        cutConnection,
-	"OfACutDirectoryEveryCallReturns": cutCalls,
+	"AnEmptiedRedisGetsItsLeaseBack":     emptied,
+	"WhatAnEmptiedRedisLacksIsUncertain": uncertain,
+	"ALookupHasALostLeaseTakenAtOnce":    leaseAtOnce,
+	"WhoHasNoLeaseCannotDoubt":           noLeaseNoDoubt,
+	"GarbageInWatchersDoesNoHarm":        garbageWatchers,
+	"AnEntryOutlivesItsLostLease":        lostLeases,
+	"LostScriptsAreSentAgain":            lostScripts,
+	"GarbageInARecordDoesNoHarm":         garbage,
+	"GarbageElsewhereDoesNoHarm":         garbageElsewhere,
+	"AnEntryWrittenAnewIsNotRemoved":     writtenAnew,
+	"ACutConnectionIsReplaced":           cutConnection,
+	"OfACutDirectoryEveryCallReturns":    cutCalls,
 }
 
 func withTimeout(w *world, d time.Duration) (context.Context, context.CancelFunc) {
@@ -26,7 +37,9 @@ func emptied(w *world) {
 	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
 	s := a.connect("ann")
 	w.empty()
-	a.expect("ann")
+	if _, err := a.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) {
+		w.Errorf("after Redis was emptied, nothing is found: %v", err)
+	}
 	for _, n := range []*node{a, b} {
 		select {
 		case <-n.Restored():
@@ -42,8 +55,156 @@ func emptied(w *world) {
 	})
 	a.reconnect("ann", s)
 	b.expect("ann", s)
+	for _, n := range []*node{a, b} { // a by its lookup, b by a renewal
+		if missing := n.Stats().LeaseMissing; missing != 1 {
+			w.Errorf("the lease of %s was lost once, not %d times", n.id, missing)
+		}
+	}
+}
+
+// lostLeases is about a Redis that has lost leases and not the entries.
+func lostLeases(w *world) {
+	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
+	s := a.connect("ann")
+	b.expect("ann", s)
+	time.Sleep(shortLife + shortLife/2) // the time of grace after the start
+	a.gate.Cut()                        // for a while, it cannot take its lease again
+	w.must(w.Client.Del(w.Context(), w.leaseKey("b")).Err())
+	w.until("b doubts", func() bool { b.expect("ann", s); return !b.Trusted() })
+	w.must(w.Client.Del(w.Context(), w.leaseKey("a")).Err())
+	for over := time.Now().Add(shortLife / 2); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+		b.expect("ann", s)
+	}
+	a.gate.Mend()
+	w.until("a has its lease again", func() bool {
+		return w.Client.Get(w.Context(), w.leaseKey("a")).Val() == a.epoch.String()
+	})
+	b.expect("ann", s)
+	if n := b.Stats().Pruned; n != 0 {
+		w.Errorf("%d entries were removed", n)
+	}
+}
+
+// uncertain empties Redis again and again under a reader: what lives is found or in doubt, and never absent.
+func uncertain(w *world) {
+	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
+	live, away := a.connect("ann"), clientNamed("bob")
+	b.expect("ann", live)
+	var again sync.WaitGroup
+	defer again.Wait()
+	stop := make(chan struct{})
+	defer close(stop)
+	again.Go(func() {
+		for {
+			select {
+			case <-a.Restored():
+				time.Sleep(shortLife / 10) // it has many others to write
+				a.reconnect("ann", live)
+			case <-stop:
+				return
+			}
+		}
+	})
+	for round := range 3 {
+		w.until("b trusts what it reads", b.Trusted)
+		b.expect(away)
+		w.empty()
+		var found, doubted int
+		var restored time.Time
+		for over := time.Now().Add(promptly); ; {
+			start := time.Now()
+			entries, err := b.Lookup(w.Context(), Addresses("ann", away))
+			var part *presence.LookupError
+			switch {
+			case err == nil && len(entries[0]) != 1:
+				w.Fatalf("round %d: a session that lives is said not to be there", round)
+			case err != nil && (!errors.As(err, &part) || !errors.Is(err, presence.ErrUncertain) || !part.FailedAt(1)):
+				w.Fatalf("round %d: %v", round, err)
+			case err != nil && part.FailedAt(0):
+				doubted++
+			case len(entries[0]) == 1:
+				found++ // at once, while others are in doubt
+			}
+			if err == nil && b.Trusted() {
+				if restored.IsZero() || start.Sub(restored) < shortLife/2 {
+					w.Errorf("round %d: trusted %v after the lease was restored", round, start.Sub(restored))
+				}
+				break
+			}
+			select {
+			case <-b.Restored():
+				restored = time.Now()
+			case <-time.After(5 * time.Millisecond):
+			}
+			if time.Now().After(over) {
+				w.Fatalf("round %d: still in doubt", round)
+			}
+		}
+		if doubted == 0 || found == 0 {
+			w.Errorf("round %d: %d times in doubt, %d times found", round, doubted, found)
+		}
+	}
+}
+
+func leaseAtOnce(w *world) {
+	a := w.join("a", 1, func(c *presence.Config) { c.LeaseTTL, c.LeaseRenewal = time.Minute, 25*time.Second })
+	a.expect("ann")
+	w.must(w.Client.Del(w.Context(), w.leaseKey("a")).Err())
+	if !a.Trusted() {
+		w.Error("in doubt before it could know")
+	}
+	start := time.Now()
+	if _, err := a.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) || !errors.Is(err, presence.ErrUnavailable) {
+		w.Errorf("lookup without the lease: %v", err)
+	}
+	select {
+	case <-a.Restored():
+	case <-time.After(promptly):
+		w.Fatal("the lease is not taken again")
+	}
+	w.Logf("restored %v after the lookup", time.Since(start))
+	if got := w.Client.Get(w.Context(), w.leaseKey("a")).Val(); got != a.epoch.String() || a.Trusted() {
+		w.Errorf("the lease is %q, trusted: %v", got, a.Trusted())
+	}
+	s := a.connect("ann")
+	a.expect("ann", s) // what is found is certain
 	if n := a.Stats().LeaseMissing; n != 1 {
 		w.Errorf("the lease was lost once, not %d times", n)
+	}
+}
+
+func noLeaseNoDoubt(w *world) {
+	a, reader := w.open("a", 1), w.open("", 0)
+	w.empty()
+	for _, n := range []*node{a, reader} {
+		n.expect("ann")
+		if !n.Trusted() {
+			w.Errorf("%q is in doubt", n.id)
+		}
+	}
+	if err := a.Acquire(w.Context()); err != nil || !a.Trusted() {
+		w.Errorf("a new node: %v, trusted: %v", err, a.Trusted())
+	}
+	a.expect("ann")
+}
+
+func garbageWatchers(w *world) {
+	a, b := w.join("a", 1), w.join("b", 2)
+	key := w.watchersKey("ann")
+	w.must(w.Client.Set(w.Context(), key, "not a sorted set", 0).Err())
+	s := contracts.NewSessionID()
+	if got := a.told(true, "ann", s); len(got) != 0 {
+		w.Errorf("of no sorted set %v are told", got)
+	}
+	if got := a.told(false, "ann", s); len(got) != 0 {
+		w.Errorf("of no sorted set %v are told", got)
+	}
+	s = a.connect("ann")
+	b.expect("ann", s) // which replaces it
+	far := float64(time.Now().Add(time.Hour).UnixMilli())
+	w.must(w.Client.ZAdd(w.Context(), key, redis.Z{Score: far, Member: "Not A Node"}, redis.Z{Score: far, Member: ""}).Err())
+	if got := a.told(true, "ann", s); !slices.Equal(got, []contracts.NodeID{"b"}) {
+		w.Errorf("%v are told", got)
 	}
 }
 
@@ -123,7 +284,7 @@ func garbageElsewhere(w *world) {
 	w.must(w.Client.LPush(w.Context(), w.leaseKey("c"), "not a string").Err())
 	// What is no record counts for none, until the client connects again.
 	w.must(w.Client.Set(w.Context(), w.key("ann"), "not a hash", 0).Err())
-	entries, err := reader.Lookup(w.Context(), []contracts.ClientID{"ann", "bob"})
+	entries, err := reader.Lookup(w.Context(), Addresses("ann", "bob"))
 	if err != nil || len(entries[0])+len(entries[1]) != 0 {
 		w.Errorf("lookup of what is no record: %v, %v", entries, err)
 	}
@@ -167,13 +328,13 @@ func cutCalls(w *world) {
 	a := w.join("a", 1)
 	s := a.connect("ann")
 	a.gate.Cut()
-	if _, err := a.Lookup(w.Context(), []contracts.ClientID{"ann", "bob"}); err == nil {
+	if _, err := a.Lookup(w.Context(), Addresses("ann", "bob")); err == nil {
 		w.Error("a lookup without Redis is no error")
 	}
-	if _, err := a.Connect(w.Context(), "ann", contracts.Entry{Session: s}); err == nil {
+	if _, _, err := a.Connect(w.Context(), Addresses("ann")[0], contracts.Entry{Session: s}); err == nil {
 		w.Error("a connect without Redis is no error")
 	}
-	if err := a.Disconnect(w.Context(), "ann", s); err == nil {
+	if _, err := a.Disconnect(w.Context(), Addresses("ann")[0], s); err == nil {
 		w.Error("a disconnect without Redis is no error")
 	}
 	a.gate.Mend()

@@ -115,7 +115,7 @@ func lost(w *world) {
 	case <-time.After(promptly):
 		w.Fatal("the first node does not learn that it lost its lease")
 	}
-	if _, err := a.Connect(w.Context(), "ann", contracts.Entry{Session: contracts.NewSessionID()}); !errors.Is(err, presence.ErrNodeTaken) {
+	if _, _, err := a.Connect(w.Context(), Addresses("ann")[0], contracts.Entry{Session: contracts.NewSessionID()}); !errors.Is(err, presence.ErrNodeTaken) {
 		w.Errorf("connect without the lease: %v", err)
 	}
 	a.close()

@@ -32,7 +32,7 @@ func aSessionIsFound(w *world) {
 	a, b := w.join("a", 1), w.join("b", 2)
 	s := contracts.NewSessionID()
 	since := time.UnixMilli(1_700_000_000_123)
-	others, err := a.Connect(w.Context(), "ann", contracts.Entry{Session: s, Device: "phone:1", Since: since, Node: "x", Epoch: 99})
+	others, _, err := a.Connect(w.Context(), Addresses("ann")[0], contracts.Entry{Session: s, Device: "phone:1", Since: since, Node: "x", Epoch: 99})
 	if err != nil || len(others) != 0 {
 		w.Fatalf("connect: others %v, error %v", others, err)
 	}
@@ -138,7 +138,7 @@ func manyClients(w *world) {
 	clients[7] = clients[3] // the same client may be asked for twice
 	want[7] = want[3]
 	before := b.gate.Writes()
-	entries, err := b.Lookup(w.Context(), clients)
+	entries, err := b.Lookup(w.Context(), Addresses(clients...))
 	if err != nil || len(entries) != n {
 		w.Fatalf("lookup: %d results, error %v", len(entries), err)
 	}
@@ -217,7 +217,7 @@ func refused(w *world) {
 		{Session: contracts.NewSessionID(), Device: "a phone"},
 		{Session: contracts.NewSessionID(), Device: strings.Repeat("x", contracts.MaxIDLength+1)},
 	} {
-		if _, err := a.Connect(w.Context(), "ann", e); !errors.Is(err, contracts.ErrInvalidID) {
+		if _, _, err := a.Connect(w.Context(), Addresses("ann")[0], e); !errors.Is(err, contracts.ErrInvalidID) {
 			w.Errorf("%+v: %v", e, err)
 		}
 	}
@@ -230,7 +230,7 @@ func withoutLease(w *world) {
 	b, reader := w.open("b", 2), w.open("", 0)
 	for _, n := range []*node{b, reader} {
 		n.expect("ann", s)
-		if _, err := n.Connect(w.Context(), "ann", contracts.Entry{Session: contracts.NewSessionID()}); !errors.Is(err, presence.ErrNoLease) {
+		if _, _, err := n.Connect(w.Context(), Addresses("ann")[0], contracts.Entry{Session: contracts.NewSessionID()}); !errors.Is(err, presence.ErrNoLease) {
 			w.Errorf("connect without a lease: %v", err)
 		}
 	}
@@ -248,14 +248,15 @@ func closedDirectory(w *world) {
 	s := a.connect("ann")
 	a.close()
 	a.close() // once more is allowed
-	_, err1 := a.Connect(w.Context(), "ann", contracts.Entry{Session: s})
-	_, err2 := a.Lookup(w.Context(), []contracts.ClientID{"ann"})
-	for _, err := range []error{err1, err2, a.Disconnect(w.Context(), "ann", s), w.open("", 0).Close(w.Context())} {
+	_, _, err1 := a.Connect(w.Context(), Addresses("ann")[0], contracts.Entry{Session: s})
+	_, err2 := a.Lookup(w.Context(), Addresses("ann"))
+	_, err3 := a.Disconnect(w.Context(), Addresses("ann")[0], s)
+	for _, err := range []error{err1, err2, err3, w.open("", 0).Close(w.Context())} {
 		if err != nil && !errors.Is(err, presence.ErrClosed) {
 			w.Errorf("after the close: %v", err)
 		}
 	}
-	if err1 == nil || err2 == nil {
+	if err1 == nil || err2 == nil || err3 == nil {
 		w.Error("a closed directory does as it is told")
 	}
 }

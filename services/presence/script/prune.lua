@@ -1,7 +1,7 @@
--- Removes entries from a client's record, each only if it still is what was read and found dead.
+-- Removes entries from a address's record, each only if it still is what was read and found dead.
 -- Every write of an entry has bytes of its own, so one that was written anew since is not touched.
 --
--- KEYS[1]  the client's record
+-- KEYS[1]  the address's record
 -- ARGV     session, entry, session, entry, ...
 -- returns  how many were removed
 

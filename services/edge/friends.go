@@ -1,0 +1,258 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+const (
+	friendsTick = 250 * time.Millisecond
+	// friendsRefresh is how often a watched client is looked up although nothing was heard of it: the watch in the directory
+	// needs it, and it finds what could not be told.
+	friendsRefresh = contracts.WatchTTL / 2
+	friendsBatch   = 256
+)
+
+// friends are the clients whose presence sessions of this node watch. The directory tells this node, once, when one of
+// them changes, however many watch it here; what the change is, a lookup finds out: it can be late or double, and is never
+// wrong. What the sessions are told is the state of the client, not of its sessions, and an absence only when it lasts.
+type friends struct {
+	edge *Edge
+	wake chan struct{} // holds one: there is something due
+
+	mu    sync.Mutex // guards the following, and everything that is told, so that a snapshot and what follows keep their order
+	m     map[contracts.ClientID]*friend
+	alive []contracts.NodeID // as of the last tick
+}
+
+// friend is one watched client, guarded by friends.mu.
+type friend struct {
+	watchers map[*Session]struct{} // that have been told what it is
+	asking   int                   // watch requests that wait for a lookup of it
+	known    bool
+	online   bool
+	nodes    []contracts.NodeID // where it was last seen
+	due      time.Time          // when to look it up next
+	absent   time.Time          // since when it has been gone, while its watchers are not told; else zero
+	lost     bool               // its node died: it has been gone for as long as a lease lives
+}
+
+func (f *friends) init(e *Edge) {
+	f.edge, f.m, f.wake = e, map[contracts.ClientID]*friend{}, make(chan struct{}, 1)
+}
+
+// watch makes a session a watcher of some clients. done is told which of them are online, from when on the session is told
+// of every change; or why that is not known.
+func (f *friends) watch(s *Session, clients []contracts.ClientID, done func(online []contracts.ClientID, err error)) {
+	f.mu.Lock()
+	var unknown []contracts.ClientID
+	for _, c := range clients {
+		x := f.m[c]
+		if x == nil {
+			x = &friend{watchers: map[*Session]struct{}{}, due: time.Now().Add(friendsRefresh)}
+			f.m[c] = x
+		}
+		x.asking++
+		if !x.known {
+			unknown = append(unknown, c)
+		}
+	}
+	f.mu.Unlock()
+	err := f.look(unknown)
+
+	f.mu.Lock()
+	var online []contracts.ClientID
+	for _, c := range clients {
+		x := f.m[c]
+		x.asking--
+		if err == nil {
+			x.watchers[s] = struct{}{}
+			if x.online {
+				online = append(online, c)
+			}
+		}
+		f.forget(c, x)
+	}
+	done(online, err)
+	f.mu.Unlock()
+}
+
+// unwatch takes a session from some clients' watchers.
+func (f *friends) unwatch(s *Session, clients []contracts.ClientID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range clients {
+		if x := f.m[c]; x != nil {
+			delete(x.watchers, s)
+			f.forget(c, x)
+		}
+	}
+}
+
+// forget drops a client that nobody watches. f.mu is held.
+func (f *friends) forget(c contracts.ClientID, x *friend) {
+	if len(x.watchers) == 0 && x.asking == 0 {
+		delete(f.m, c)
+	}
+}
+
+// changed notes that a client's nodes have changed.
+func (f *friends) changed(a contracts.Address) {
+	if a.Kind != contracts.KindClient {
+		return
+	}
+	f.mu.Lock()
+	x := f.m[contracts.ClientID(a.ID)]
+	if x != nil {
+		x.due = time.Time{}
+	}
+	f.mu.Unlock()
+	if x != nil {
+		f.signal()
+	}
+}
+
+func (f *friends) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run looks up what is due until the edge is closed.
+func (f *friends) run() {
+	tick := time.NewTicker(friendsTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.edge.ctx.Done():
+			return
+		case <-f.wake:
+		case <-tick.C:
+			f.mourn()
+		}
+		_ = f.look(f.due()) // what fails is due again
+	}
+}
+
+// mourn makes those due who were last seen on a node that has died since.
+func (f *friends) mourn() {
+	alive := f.edge.dir.Alive()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var dead []contracts.NodeID
+	for _, n := range f.alive {
+		if !slices.Contains(alive, n) {
+			dead = append(dead, n)
+		}
+	}
+	f.alive = alive
+	if len(dead) == 0 {
+		return
+	}
+	for _, x := range f.m {
+		if slices.ContainsFunc(x.nodes, func(n contracts.NodeID) bool { return slices.Contains(dead, n) }) {
+			x.due, x.lost = time.Time{}, true
+		}
+	}
+}
+
+// due returns whom to look up now.
+func (f *friends) due() []contracts.ClientID {
+	now := time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var clients []contracts.ClientID
+	for c, x := range f.m {
+		if !now.Before(x.due) {
+			clients = append(clients, c)
+			x.due = now.Add(friendsRefresh)
+		}
+	}
+	return clients
+}
+
+// look looks clients up and tells their watchers what is new. It returns an error when some could not be looked up; they
+// are due again soon.
+func (f *friends) look(clients []contracts.ClientID) error {
+	var failed error
+	for batch := range slices.Chunk(clients, friendsBatch) {
+		addresses := make([]contracts.Address, len(batch))
+		for i, c := range batch {
+			addresses[i] = c.Address()
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.edge.ctx), connectTime)
+		entries, err := f.edge.dir.Lookup(ctx, addresses)
+		cancel()
+		var part partialError
+		some := errors.As(err, &part)
+		f.edge.burst(func() {
+			for i, c := range batch {
+				if err == nil || some && !part.FailedAt(i) {
+					f.found(c, entries[i])
+				} else {
+					failed = err
+					f.again(c)
+				}
+			}
+		})
+	}
+	return failed
+}
+
+// again makes a client due soon.
+func (f *friends) again(c contracts.ClientID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if x := f.m[c]; x != nil {
+		x.due = time.Now().Add(friendsTick)
+	}
+}
+
+// found takes in where a client is, and tells its watchers if that is news.
+func (f *friends) found(c contracts.ClientID, entries []contracts.Entry) {
+	f.mu.Lock()
+	x := f.m[c]
+	if x == nil {
+		f.mu.Unlock()
+		return
+	}
+	x.nodes = x.nodes[:0]
+	for _, e := range entries {
+		x.nodes = append(x.nodes, e.Node)
+	}
+	now, online := time.Now(), len(entries) > 0
+	news := x.known && x.online != online
+	switch {
+	case !news:
+		x.absent = time.Time{}
+	case !online && !x.lost && x.absent.IsZero() && f.edge.cfg.Linger > 0:
+		x.absent = now
+		fallthrough
+	case !online && !x.lost && now.Sub(x.absent) < f.edge.cfg.Linger:
+		// It may be back in a moment: nobody is told until it has been gone for a while.
+		x.due = x.absent.Add(f.edge.cfg.Linger)
+		f.mu.Unlock()
+		return
+	}
+	x.known, x.online, x.lost, x.absent = true, online, false, time.Time{}
+	var slow []*Session
+	if news {
+		f.edge.metrics.presence.Inc()
+		frame := contracts.AppendPresence(nil, c, online)
+		for s := range x.watchers {
+			if s.offer(frame, receipt{}) == contracts.StatusOverload {
+				slow = append(slow, s)
+			}
+		}
+	}
+	f.mu.Unlock()
+	for _, s := range slow {
+		s.end(contracts.CloseSlow, tooSlow)
+	}
+}

@@ -1,0 +1,65 @@
+package edge
+
+import (
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// watch works off a watch request: the answer says who is online now, and from then on the session is told of changes.
+func (s *Session) watch(req *contracts.Request) {
+	for _, c := range req.Clients {
+		if s.identity.Watch == nil || !s.identity.Watch.Allows(string(c)) {
+			s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "your token does not allow to watch " + string(c)})
+			return
+		}
+	}
+	s.mu.Lock()
+	fresh := 0
+	for _, c := range req.Clients {
+		if _, has := s.watches[c]; !has {
+			fresh++
+		}
+	}
+	full := len(s.watches)+fresh > s.edge.cfg.Watches
+	if !full {
+		if s.watches == nil {
+			s.watches = make(map[contracts.ClientID]struct{}, fresh)
+		}
+		for _, c := range req.Clients {
+			s.watches[c] = struct{}{}
+		}
+	}
+	s.mu.Unlock()
+	if full {
+		s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session watches too many clients"})
+		return
+	}
+	clients, id := req.Clients, req.ID
+	s.edge.work.Go(func() { // the directory may have to be asked
+		s.edge.friends.watch(s, clients, func(online []contracts.ClientID, err error) {
+			frame := contracts.AppendOnline(nil, id, online)
+			if err != nil {
+				frame = contracts.AppendError(nil, contracts.Request{ID: id, HasID: true}, errNotKnown)
+			}
+			_ = s.offer(frame, receipt{}) // one that is too slow is found out by the next push
+		})
+		s.mu.Lock()
+		left := s.left
+		s.mu.Unlock()
+		if left { // meanwhile
+			s.edge.friends.unwatch(s, clients)
+		}
+	})
+}
+
+var errNotKnown = &contracts.Error{Code: contracts.CodeUnavailable, Message: "presence is not known at the moment, try again"}
+
+// unwatch works off an unwatch request.
+func (s *Session) unwatch(req *contracts.Request) {
+	s.mu.Lock()
+	for _, c := range req.Clients {
+		delete(s.watches, c)
+	}
+	s.mu.Unlock()
+	s.edge.friends.unwatch(s, req.Clients)
+	s.push(contracts.AppendDone(nil, req.ID), receipt{})
+}
