@@ -130,3 +130,25 @@ func TestHungRedisDoesNotStopKnownTraffic(t *testing.T) {
 		t.Errorf("with Redis hung, a message to a known recipient took %v", slowest)
 	}
 }
+
+func TestSessionThatConnectsAfterAWipeIsFoundByThoseWhoKnewItAway(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 3, shortRedis)
+	alice := f.Dial(0, "alice")
+	crowd(t, f, 1)
+	client := f.Redis.Client(t)
+	for round := range 5 {
+		name := contracts.ClientID(fmt.Sprint("bob-", round))
+		if got := alice.Send(name, `1`); got != "offline" && got != "unavailable" {
+			t.Fatal(got)
+		}
+		if err := client.FlushAll(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		bob := f.Dial(1+round%2, name) // the watch of alice's node is lost
+		if got := alice.Send(name, `2`); got != "delivered" {
+			t.Fatalf("round %d: %s", round, got)
+		}
+		bob.Expect("alice", `2`)
+	}
+}

@@ -23,6 +23,8 @@ type Directory interface {
 	// Lookup returns the live entries of each address, in one round trip, and has this node told of their changes for
 	// contracts.WatchTTL. An error may name single addresses; see partialError.
 	Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error)
+	// Trusted tells whether what the directory does not have is not there: it may have lost entries, and watches.
+	Trusted() bool
 	// Alive lists the nodes that live.
 	Alive() []contracts.NodeID
 	// Restored gets a value when entries may have been lost and are to be recorded anew.

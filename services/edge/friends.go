@@ -117,6 +117,16 @@ func (f *friends) changed(a contracts.Address) {
 	}
 }
 
+// refresh has everybody looked up anew.
+func (f *friends) refresh() {
+	f.mu.Lock()
+	for _, x := range f.m {
+		x.due = time.Time{}
+	}
+	f.mu.Unlock()
+	f.signal()
+}
+
 func (f *friends) signal() {
 	select {
 	case f.wake <- struct{}{}:

@@ -177,6 +177,8 @@ func (g *groups) record(x *group, want bool) bool {
 	}
 	if err != nil {
 		g.edge.metrics.directoryErrors.Inc()
+	}
+	if err != nil || !g.edge.dir.Trusted() {
 		watchers = g.edge.dir.Alive()
 	}
 	g.edge.tell(x.address, watchers)

@@ -110,6 +110,9 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 		e.metrics.directoryErrors.Inc()
 		return nil, err
 	}
+	if !e.dir.Trusted() { // then nobody knows who goes by an older record
+		watchers = e.dir.Alive()
+	}
 	// The nodes are the same when the client was on this one before.
 	if !slices.ContainsFunc(others, func(o contracts.Entry) bool { return o.Node == e.node && o.Epoch == e.epoch }) {
 		e.tell(client.Address(), watchers)

@@ -109,6 +109,19 @@ func (r *router) changed(a contracts.Address) {
 	}
 }
 
+// forget forgets where everything is.
+func (r *router) forget() {
+	for i := range r.parts {
+		p := &r.parts[i]
+		p.mu.Lock()
+		for _, t := range p.m {
+			t.good = time.Time{}
+			t.stale = t.busy
+		}
+		p.mu.Unlock()
+	}
+}
+
 // resolve looks addresses up until the edge is closed.
 func (r *router) resolve() {
 	var (

@@ -24,6 +24,8 @@ func (e *Edge) tend() {
 			return
 		case <-e.dir.Restored():
 			e.metrics.restored.Inc()
+			e.routes.forget() // the watches that kept them right are lost too
+			e.friends.refresh()
 			e.groups.reassert()
 			e.assert(true)
 		case <-tick.C:

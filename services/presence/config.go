@@ -126,7 +126,7 @@ func (c Config) validate() error {
 }
 
 // refreshInterval is how old a cached lease may get.
-func (c Config) refreshInterval() time.Duration { return c.LeaseTTL / 5 }
+func (c Config) refreshInterval() time.Duration { return c.LeaseTTL / 10 }
 
 // callTimeout bounds every call.
 func (c Config) callTimeout() time.Duration { return 2 * c.Redis.Timeout }

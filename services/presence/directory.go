@@ -78,6 +78,10 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if !cfg.Redis.Cluster {
 		d.writer = newWriter(d.client, cfg.callTimeout())
+		d.writer.lease = func(ctx context.Context) *ownLease {
+			_, round := d.trust.look()
+			return d.ownLease(ctx, round)
+		}
 		d.start(d.writer.loop)
 	}
 	d.start(func(ctx context.Context) { d.refreshLoop(ctx, names) })
@@ -98,7 +102,8 @@ func (d *Directory) start(loop func(context.Context)) bool {
 
 // Connect writes the entry of a session of this node. It returns the address's other live entries, and in watchers the
 // other nodes that have looked it up within WatchTTL: they may keep an answer without this session, so they are to be told
-// before the session is relied on. Who is no watcher and looks it up from now on finds the session.
+// before the session is relied on. Who is no watcher and looks it up from now on finds the session. If Redis has lost what
+// it held, watches are lost too: tell all nodes when [Directory.Trusted] is false afterwards.
 //
 // Node and Epoch of e are set by the directory; Device must be empty or have the alphabet of a client id. To write an
 // entry again is harmless.

@@ -101,7 +101,7 @@ func (l *leases) learn(said map[contracts.NodeID]lease) {
 	}
 }
 
-// Nodes returns the nodes that are alive, sorted by id, as the cache has them: at most a fifth of LeaseTTL old while
+// Nodes returns the nodes that are alive, sorted by id, as the cache has them: at most a tenth of LeaseTTL old while
 // Redis can be read.
 func (d *Directory) Nodes() []Node {
 	alive := d.leases.snapshot()

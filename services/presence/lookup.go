@@ -123,21 +123,41 @@ func (d *Directory) askSome(ctx context.Context, eval bool, as []contracts.Addre
 		}
 		batch = append(batch, cmds[i])
 	}
-	if !d.holds() {
+	own := d.ownLease(ctx, round)
+	if own == nil {
 		d.exec(ctx, batch)
 		return true
 	}
 	// Last, so that what is lost before a record is read is noticed.
-	batch = d.leaseCmds(ctx, batch, []contracts.NodeID{d.cfg.Node})
-	d.exec(ctx, batch)
-	own := readLease(batch[len(batch)-1])
-	if own.err != nil {
+	d.exec(ctx, append(batch, own.cmd))
+	return own.there(ctx)
+}
+
+// ownLease reads the lease of this node along with other commands; nil when it should have none.
+func (d *Directory) ownLease(ctx context.Context, round uint64) *ownLease {
+	if !d.holds() {
+		return nil
+	}
+	return &ownLease{d: d, round: round, cmd: d.leaseCmds(ctx, nil, []contracts.NodeID{d.cfg.Node})[0]}
+}
+
+type ownLease struct {
+	d     *Directory
+	round uint64 // of trust, when cmd was made
+	cmd   redis.Cmder
+}
+
+// there tells whether Redis said that the lease is there. If it said that it is not, Redis has lost what it held: that is
+// noted, and the lease is taken again at once.
+func (o *ownLease) there(ctx context.Context) bool {
+	said := readLease(o.cmd)
+	if said.err != nil {
 		return false
 	}
-	if own.missing || own.epoch != d.cfg.Epoch {
-		if d.doubt(ctx, round) {
+	if said.missing || said.epoch != o.d.cfg.Epoch {
+		if o.d.doubt(ctx, o.round) {
 			select {
-			case d.wake <- struct{}{}:
+			case o.d.wake <- struct{}{}:
 			default:
 			}
 		}

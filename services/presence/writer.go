@@ -27,6 +27,10 @@ type writer struct {
 	client  redis.UniversalClient
 	timeout time.Duration
 
+	// lease, if set, makes the command that goes last in a batch: whoever has written then knows whether Redis has lost what
+	// it held, watches included.
+	lease func(context.Context) *ownLease
+
 	wake chan struct{}
 
 	mu     sync.Mutex
@@ -118,7 +122,16 @@ func (w *writer) send(ctx context.Context, batch []*write) {
 	for _, req := range batch {
 		_ = pipe.Process(ctx, req.cmd) // only queues it
 	}
+	var own *ownLease
+	if w.lease != nil {
+		if own = w.lease(ctx); own != nil {
+			_ = pipe.Process(ctx, own.cmd)
+		}
+	}
 	_, _ = pipe.Exec(ctx) // each command has its error
+	if own != nil {
+		own.there(ctx)
+	}
 	for _, req := range batch {
 		close(req.done)
 	}

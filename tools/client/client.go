@@ -19,11 +19,11 @@ type Client struct {
 	opts    Options
 	url     *url.URL
 	cancel  context.CancelFunc
-	inbox   chan Message  // to the handler; closed by run at its end
+	inbox   chan delivery // to the handlers; closed by run at its end
 	wake    chan struct{} // holds one: there is something to write
 	drained chan struct{} // holds one: nothing written waits for an answer
 	done    chan struct{} // closed when run has ended
-	handled chan struct{} // closed when the handler's goroutine has ended
+	handled chan struct{} // closed when the handlers' goroutine has ended
 
 	// owned by run
 	login   credentials
@@ -39,6 +39,8 @@ type Client struct {
 	link    *link // to write to; nil: none
 	lastID  uint64
 	groups  map[contracts.GroupName]struct{} // to be in, with every connection
+	watched map[contracts.ClientID]bool      // to be told of, with every connection; online, as far as was told
+	unsure  map[contracts.ClientID]struct{}  // of these, whom this connection does not watch yet
 	pending map[uint64]*call                 // every request without a result
 	queue   []*call                          // those that are to be written
 	queued  int                              // their bytes
@@ -59,10 +61,11 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Client{
 		opts: opts, url: u, cancel: cancel,
-		inbox: make(chan Message, opts.Inbox), wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
+		inbox: make(chan delivery, opts.Inbox), wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		done: make(chan struct{}), handled: make(chan struct{}),
 		login: credentials{ask: opts.Token}, retries: retries{Backoff: opts.Backoff},
 		reason: ErrDisconnected, groups: map[contracts.GroupName]struct{}{}, pending: map[uint64]*call{},
+		watched: map[contracts.ClientID]bool{}, unsure: map[contracts.ClientID]struct{}{},
 	}
 	started := make(chan error, 1)
 	go c.run(life, started)
@@ -105,14 +108,24 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// handle calls the handler, one message after the other.
+// delivery is what one call of a handler gets: a message, or the presence of a client.
+type delivery struct {
+	message  Message
+	presence Presence // if its Client is set
+}
+
+// handle calls the handlers, one message or presence after the other.
 func (c *Client) handle(life context.Context) {
 	defer close(c.handled)
-	for m := range c.inbox {
+	for d := range c.inbox {
 		if life.Err() != nil {
 			return
 		}
-		c.opts.Handler(m)
+		if d.presence.Client != "" {
+			c.opts.OnPresence(d.presence)
+		} else {
+			c.opts.Handler(d.message)
+		}
 	}
 }
 
@@ -157,7 +170,8 @@ func (c *Client) run(life context.Context, started chan<- error) {
 	}
 }
 
-// connect makes one attempt, which ends with a link that is ready and in the client's groups.
+// connect makes one attempt, which ends with a link that is ready, in the client's groups, and watches whom it
+// is to watch.
 func (c *Client) connect(life context.Context, target string) (*link, contracts.Ready, error) {
 	ctx, cancel := context.WithTimeout(life, c.opts.ConnectTime)
 	defer cancel()
@@ -168,6 +182,9 @@ func (c *Client) connect(life context.Context, target string) (*link, contracts.
 	select {
 	case ready := <-l.ready:
 		if err = c.rejoin(ctx, l); err == nil {
+			err = c.rewatch(ctx, l)
+		}
+		if err == nil {
 			return l, ready, nil
 		}
 	case <-l.broken:
@@ -204,6 +221,7 @@ func (c *Client) online(l *link, ready contracts.Ready, started chan<- error) {
 	c.state, c.ready, c.last = Online, ready, nil
 	c.taking, c.link = true, l
 	c.leaveUnwanted(l)
+	c.unwatchUnwanted(l)
 	c.mu.Unlock()
 	l.work.Go(func() { c.write(l) })
 	c.opts.Logger.Debug("online", slog.String("node", string(ready.Node)), slog.String("session", string(ready.Session)))

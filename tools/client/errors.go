@@ -11,7 +11,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Errors of [Client.Send], [Client.Publish], [Client.Join] and their like that do not come from the server. Those that may
+// Errors of [Client.Send], [Client.Publish], [Client.Join], [Client.Watch] and their like that do not come from the server. Those that may
 // say something of the fate of a message come in a [SendError].
 var (
 	ErrDisconnected = errors.New("disconnected")                            // there is no connection, or it broke
@@ -25,6 +25,7 @@ var (
 	errBinary       = errors.New("the server sent a binary frame")
 	errNotReady     = errors.New("connected, but not logged in within the time to connect")
 	errNotJoined    = errors.New("connected, but not in its groups again within the time to connect")
+	errNotWatching  = errors.New("connected, but not watching again within the time to connect")
 	errStuck        = errors.New("could not write")
 )
 

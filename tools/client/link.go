@@ -34,7 +34,8 @@ type link struct {
 
 	// owned by run
 	joined  []contracts.GroupName // groups that it was in before
-	refused error                 // why it is not in others of these
+	watched []contracts.ClientID  // that it watched before
+	refused error                 // why it is not in others of these, or does not watch others
 
 	// owned by the reading goroutine
 	silence time.Duration // after which the server is taken for dead
@@ -199,9 +200,15 @@ func (c *Client) event(life context.Context, l *link, line []byte) error {
 	case err != nil:
 		return err
 	case e.Msg != nil:
-		c.deliver(life, l, Message{From: e.Msg.From, Group: e.Msg.Group, Data: e.Msg.Data})
+		if c.opts.Handler != nil {
+			c.deliver(life, l, delivery{message: Message{From: e.Msg.From, Group: e.Msg.Group, Data: e.Msg.Data}})
+		}
+	case e.Presence != nil:
+		if p := (Presence{Client: e.Presence.Client, Online: e.Presence.Online}); c.changed(p) {
+			c.present(life, l, p)
+		}
 	case e.ID != nil && e.OK != nil:
-		c.answer(*e.ID, Result{Status: e.OK.Status, Nodes: e.OK.Nodes}, nil)
+		c.present(life, l, c.answer(*e.ID, Result{Status: e.OK.Status, Nodes: e.OK.Nodes, online: &e.OK.Online}, nil)...)
 	case e.ID != nil && e.Error != nil:
 		c.answer(*e.ID, Result{}, e.Error)
 	case e.Error != nil:
@@ -227,22 +234,29 @@ func first[T any](ch chan<- T, v T) {
 	}
 }
 
-// deliver hands a message to the handler's goroutine. When that is too far behind, reading stops, which the server will
-// notice. If it goes on for as long as a dead server is waited for, the connection is given up: the handler may be waiting
-// for an answer that can only be read after this message.
-func (c *Client) deliver(life context.Context, l *link, m Message) {
-	if c.opts.Handler == nil {
+// present hands over the presence of clients.
+func (c *Client) present(life context.Context, l *link, news ...Presence) {
+	if c.opts.OnPresence == nil {
 		return
 	}
+	for _, p := range news {
+		c.deliver(life, l, delivery{presence: p})
+	}
+}
+
+// deliver hands a message or a presence to the handlers' goroutine. When that is too far behind, reading stops, which the server will
+// notice. If it goes on for as long as a dead server is waited for, the connection is given up: the handler may be waiting
+// for an answer that can only be read after this message.
+func (c *Client) deliver(life context.Context, l *link, d delivery) {
 	select {
-	case c.inbox <- m:
+	case c.inbox <- d:
 		return
 	default:
 	}
 	patience := time.NewTimer(l.silence)
 	defer patience.Stop()
 	select {
-	case c.inbox <- m:
+	case c.inbox <- d:
 		return
 	case <-life.Done():
 		return
@@ -250,7 +264,7 @@ func (c *Client) deliver(life context.Context, l *link, m Message) {
 		l.breaks(errStalled)
 	}
 	select {
-	case c.inbox <- m:
+	case c.inbox <- d:
 	case <-life.Done():
 	}
 }

@@ -40,6 +40,9 @@ type Options struct {
 	// has returned. While it is busy, up to Inbox messages wait; after that the client stops reading, and a handler that is
 	// still busy two heartbeats later costs it the connection. Without a Handler, messages are passed over.
 	Handler func(Message)
+	// OnPresence is called with what the clients of [Client.Watch] are, and become: by the goroutine that calls Handler,
+	// in order with it.
+	OnPresence func(Presence)
 	// OnState is called when the connection comes and goes, one call after the other. While it is busy, the client does not
 	// connect again.
 	OnState func(StateChange)
@@ -54,9 +57,9 @@ type Options struct {
 	MaxPending int // requests without an answer at a time; more are ErrBusy. Default 1024, which is also an edge's
 	MaxQueue   int // what may wait to be written, in bytes; more is ErrBusy. Default 1 MiB
 	MaxFrame   int // the server's bound, in bytes. Default contracts.DefaultMaxFrame
-	Inbox      int // messages that may wait for Handler. Default 1024
+	Inbox      int // messages and presences that may wait for Handler and OnPresence. Default 1024
 
-	ConnectTime time.Duration // from the start of an attempt to ready, and to the groups. Default 10 s
+	ConnectTime time.Duration // from the start of an attempt to ready, to the groups and the watches. Default 10 s
 	AnswerTime  time.Duration // after which, and at most half as much later, a request is ErrNoAnswer. Default 10 s
 	WriteTime   time.Duration // for one write, after which the connection is given up. Default 10 s
 	CloseTime   time.Duration // for the server to say good-bye too. Default 2 s

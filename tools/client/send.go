@@ -15,6 +15,8 @@ import (
 type Result struct {
 	Status contracts.Outcome
 	Nodes  int // of Publish: how many nodes have members of the group; 0: nobody got it
+
+	online *[]contracts.ClientID // of a watch
 }
 
 // call is one request on its way to its one result.
@@ -24,6 +26,8 @@ type call struct {
 	since time.Time
 	done  func(Result, error)
 	joins contracts.GroupName // if set: to be one of Client.groups when the answer is ok
+
+	watches []contracts.ClientID // to be in Client.watched when the answer is ok
 }
 
 // Send sends a message and waits for what became of it. The error is a [contracts.Error] when the server says why not, a
@@ -81,6 +85,9 @@ func (c *Client) enqueue(r *contracts.Request, done func(Result, error)) (uint64
 	if r.Op == contracts.OpJoin {
 		p.joins = r.Group
 	}
+	if r.Op == contracts.OpWatch {
+		p.watches = slices.Clone(r.Clients)
+	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,12 +112,21 @@ func (c *Client) enqueue(r *contracts.Request, done func(Result, error)) (uint64
 
 // check says what is wrong with a request.
 func check(r *contracts.Request) error {
-	if r.Op == contracts.OpSend {
+	switch r.Op {
+	case contracts.OpSend:
 		if _, err := contracts.ParseClientID(r.Send.To); err != nil {
 			return fmt.Errorf("recipient: %w", err)
 		}
-	} else if _, err := contracts.ParseGroupName(r.Group); err != nil {
-		return fmt.Errorf("group: %w", err)
+	case contracts.OpWatch, contracts.OpUnwatch:
+		for _, id := range r.Clients {
+			if _, err := contracts.ParseClientID(id); err != nil {
+				return fmt.Errorf("client: %w", err)
+			}
+		}
+	default:
+		if _, err := contracts.ParseGroupName(r.Group); err != nil {
+			return fmt.Errorf("group: %w", err)
+		}
 	}
 	if (r.Op == contracts.OpSend || r.Op == contracts.OpPublish) && !contracts.ValidData(r.Send.Data) {
 		return ErrInvalidData
@@ -125,6 +141,8 @@ func encode(dst []byte, id uint64, r *contracts.Request) []byte {
 		return contracts.AppendSend(dst, id, r.Send.To, r.Send.Data)
 	case contracts.OpPublish:
 		return contracts.AppendPublish(dst, id, r.Group, r.Send.Data)
+	case contracts.OpWatch, contracts.OpUnwatch:
+		return contracts.AppendWatch(dst, id, r.Op, r.Clients)
 	default:
 		return contracts.AppendGroup(dst, id, r.Op, r.Group)
 	}
@@ -166,20 +184,25 @@ func (c *Client) gather(l *link, buf []byte) []byte {
 	return buf
 }
 
-// answer gives a request its result. One that is not waiting any more is passed over.
-func (c *Client) answer(id uint64, r Result, err error) {
+// answer gives a request its result, and returns what that says of watched clients. One that is not waiting any more is
+// passed over.
+func (c *Client) answer(id uint64, r Result, err error) (news []Presence) {
 	c.mu.Lock()
 	p := c.pending[id]
 	if p == nil || p.frame != nil { // given up before; or an answer to what was not asked yet
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	c.drop(p)
 	if p.joins != "" && err == nil {
 		c.groups[p.joins] = struct{}{}
 	}
+	if len(p.watches) > 0 && err == nil {
+		news = c.watching(p.watches, *r.online)
+	}
 	c.mu.Unlock()
 	p.done(r, err)
+	return news
 }
 
 // forget takes a request back, and tells whether it was still waiting and whether it may have been written.

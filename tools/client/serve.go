@@ -54,6 +54,7 @@ func (c *Client) serve(life context.Context, l *link) (moveTo, error) {
 			return moved, nil
 		case <-sweep.C:
 			c.settleOld()
+			c.watchUnsure()
 		}
 	}
 }

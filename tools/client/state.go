@@ -12,7 +12,7 @@ type State uint8
 // The states. A client goes from Connecting to Online or Offline, from both back to Connecting, and from any to Closed.
 const (
 	Connecting State = iota // an attempt is under way
-	Online                  // ready, and in its groups: messages go both ways
+	Online                  // ready, in its groups, and watching: messages go both ways
 	Offline                 // waits before the next attempt
 	Closed                  // for good
 )
@@ -36,7 +36,7 @@ func (s State) String() string {
 type StateChange struct {
 	State   State
 	Ready   contracts.Ready // of Online: who and where this client is now
-	Err     error           // of Offline and Closed: why. Of Online: which of its groups it is not in again, and why; or nil
+	Err     error           // of Offline and Closed: why. Of Online: which of its groups it is not in again, or whom it does not watch, and why; or nil
 	RetryIn time.Duration   // of Offline: when the next attempt is
 }
 
