@@ -28,6 +28,9 @@ type Handler interface {
 	Changed(a contracts.Address, w Waiter, id uint64)
 	// Probe asks whether the address is on this node. w is told StatusDelivered or StatusNotHere.
 	Probe(a contracts.Address, w Waiter, id uint64)
+	// Members asks for members of a group on this node. w is told with data, as contracts.AppendNames makes it, or with a
+	// status that says why not.
+	Members(q contracts.MembersQuery, w DataWaiter, id uint64)
 }
 
 // What a subscription may hold before this node counts as too slow. nats.go's default is 500,000 messages.
@@ -128,6 +131,12 @@ func (b *Bus) Probe(node contracts.NodeID, a contracts.Address, w Waiter, id uin
 	b.link(node, a.Shard()).post(contracts.Record{Kind: contracts.RecordProbe, To: a}, w, id)
 }
 
+// Members asks another node for members of a group. w is told, with id, with data or with a status.
+func (b *Bus) Members(node contracts.NodeID, q contracts.MembersQuery, w DataWaiter, id uint64) {
+	r := contracts.Record{Kind: contracts.RecordMembers, To: q.Group.Address(), Data: q.AppendData(nil)}
+	b.link(node, r.To.Shard()).post(r, w, id)
+}
+
 // Evict asks another node to end a session. w is told, with id, what became of it.
 func (b *Bus) Evict(node contracts.NodeID, to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w Waiter, id uint64) {
 	r := contracts.Record{Kind: contracts.RecordEnd, To: to.Address(), Session: session, Code: code}
@@ -188,6 +197,17 @@ func (b *Bus) receive(shard int, data []byte) {
 			b.handler.Changed(r.To, from, r.Seq)
 		case contracts.RecordProbe:
 			b.handler.Probe(r.To, from, r.Seq)
+		case contracts.RecordMembers:
+			q, ok := contracts.ReadMembersQuery(contracts.GroupName(r.To.ID), r.Data)
+			if !ok {
+				b.malformed(shard)
+				return
+			}
+			b.handler.Members(q, from, r.Seq)
+		case contracts.RecordData:
+			if r.Epoch == b.epoch {
+				l.book.answeredWith(r.Seq, r.Data)
+			}
 		case contracts.RecordAnswer:
 			if r.Epoch == b.epoch { // else it was meant for this node's predecessor
 				l.book.Answered(r.Seq, r.Status)

@@ -58,6 +58,10 @@ func (n *node) Probe(a contracts.Address, w broker.Waiter, id uint64) {
 	w.Answered(id, contracts.StatusNotHere)
 }
 
+func (n *node) Members(q contracts.MembersQuery, w broker.DataWaiter, id uint64) {
+	w.Data(id, contracts.AppendNames(nil, []contracts.ClientID{q.After, contracts.ClientID(q.Group)}))
+}
+
 func (*node) Begin() {}
 func (*node) End()   {}
 
@@ -243,6 +247,8 @@ func (n *lateNode) Message(_ contracts.Address, _ []byte, w broker.Waiter, id ui
 func (*lateNode) Changed(contracts.Address, broker.Waiter, uint64) {}
 func (*lateNode) Probe(contracts.Address, broker.Waiter, uint64)   {}
 
+func (*lateNode) Members(contracts.MembersQuery, broker.DataWaiter, uint64) {}
+
 func (*lateNode) Begin() {}
 func (*lateNode) End()   {}
 func (*lateNode) Evict(contracts.ClientID, contracts.SessionID, contracts.CloseCode, broker.Waiter, uint64) {
@@ -264,6 +270,33 @@ func TestLargeFramesAreNotCutByGathering(t *testing.T) {
 			t.Fatal("a frame arrived changed")
 		}
 	}
+}
+
+// names is a waiter for data.
+type names struct {
+	*answers
+	got []contracts.ClientID
+}
+
+func (n *names) Data(id uint64, data []byte) {
+	n.got, _ = contracts.ReadNames(data)
+	n.Answered(id, contracts.StatusDelivered)
+}
+
+func TestQuestionIsAnsweredWithData(t *testing.T) {
+	t.Parallel()
+	server := brokertest.New(t)
+	one := join(t, server.URL(), "a1", 1, contracts.StatusDelivered, 5*time.Second)
+	join(t, server.URL(), "a2", 2, contracts.StatusDelivered, 5*time.Second)
+	n := &names{answers: newAnswers(t, 1)}
+	one.bus.Members("a2", contracts.MembersQuery{Group: "room", After: "ann", Limit: 7}, n, 0)
+	n.all(contracts.StatusDelivered)
+	if !slices.Equal(n.got, []contracts.ClientID{"ann", "room"}) {
+		t.Errorf("got %v", n.got)
+	}
+	lost := &names{answers: newAnswers(t, 1)}
+	one.bus.Members("a9", contracts.MembersQuery{Group: "room", Limit: 7}, lost, 0)
+	lost.all(contracts.StatusNobody)
 }
 
 func TestWrongAddressIsOneSentence(t *testing.T) {

@@ -32,7 +32,7 @@ type link struct {
 	origin *origin
 }
 
-// origin takes the answers for one start of another node. It is a [Waiter].
+// origin takes the answers for one start of another node. It is a [DataWaiter].
 type origin struct {
 	link  *link
 	epoch contracts.Epoch
@@ -43,6 +43,14 @@ func (o *origin) Answered(seq uint64, s contracts.Status) {
 	l := o.link
 	l.mu.Lock()
 	failed := l.append(contracts.Record{Kind: contracts.RecordAnswer, Epoch: o.epoch, Seq: seq, Status: s})
+	l.release(failed)
+}
+
+// Data sends an answer with data.
+func (o *origin) Data(seq uint64, data []byte) {
+	l := o.link
+	l.mu.Lock()
+	failed := l.append(contracts.Record{Kind: contracts.RecordData, Epoch: o.epoch, Seq: seq, Data: data})
 	l.release(failed)
 }
 
@@ -69,7 +77,7 @@ func (l *link) append(r contracts.Record) (failed []pending) {
 	if len(l.buf) == 0 {
 		l.buf = contracts.AppendBundle(l.buf, l.bus.node, l.bus.epoch)
 	}
-	if r.Kind != contracts.RecordAnswer {
+	if r.Kind != contracts.RecordAnswer && r.Kind != contracts.RecordData {
 		if l.tracked == 0 {
 			l.first = r.Seq
 		}

@@ -13,6 +13,13 @@ type Waiter interface {
 	Answered(id uint64, s contracts.Status)
 }
 
+// DataWaiter is a waiter for a record that is answered with data: Data is called in place of Answered if all went well.
+// The data is to be used before it returns.
+type DataWaiter interface {
+	Waiter
+	Data(id uint64, data []byte)
+}
+
 // pending is one record that waits for its answer; free when w is nil.
 type pending struct {
 	w    Waiter
@@ -58,6 +65,18 @@ func (b *Book) Answered(seq uint64, s contracts.Status) {
 	p := b.window.take(seq)
 	b.mu.Unlock()
 	p.answered(s)
+}
+
+// answeredWith passes on the data that came for a record.
+func (b *Book) answeredWith(seq uint64, data []byte) {
+	b.mu.Lock()
+	p := b.window.take(seq)
+	b.mu.Unlock()
+	if w, ok := p.w.(DataWaiter); ok {
+		w.Data(p.id, data)
+		return
+	}
+	p.answered(contracts.StatusDelivered)
 }
 
 // take removes some messages and returns those that were not answered yet.

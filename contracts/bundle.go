@@ -14,6 +14,8 @@ import (
 //	       | 4 seq toLen to frameLen frame     a message for a group, to be answered
 //	       | 5 seq toLen kind(1) to            forget where this address is, to be answered
 //	       | 6 seq toLen kind(1) to            is this address there?, to be answered
+//	       | 7 seq toLen to dataLen data       who is in this group there?, to be answered by 8
+//	       | 8 epoch(8) seq dataLen data       the answer to one of the receiver's records that asks for data
 //
 // seq, the lengths and code are unsigned varints, epochs big-endian. A record's seq counts up by one from bundle to
 // bundle for each pair of nodes and shard; the answers to it come back on the same shard, with the epoch of the node
@@ -33,6 +35,8 @@ const (
 	RecordGroup   RecordKind = 4
 	RecordChanged RecordKind = 5
 	RecordProbe   RecordKind = 6
+	RecordMembers RecordKind = 7
+	RecordData    RecordKind = 8
 )
 
 // Record is one decoded record. Frame is a view of the bundle; To is not.
@@ -41,7 +45,8 @@ type Record struct {
 	Seq     uint64
 	To      Address   // all but RecordAnswer
 	Frame   []byte    // RecordMessage, RecordGroup: what the client gets, as [EncodeMsg] made it, with its line break
-	Epoch   Epoch     // RecordAnswer: of the node that is answered
+	Data    []byte    // RecordMembers: see [MembersQuery]; RecordData: see [AppendNames]
+	Epoch   Epoch     // RecordAnswer, RecordData: of the node that is answered
 	Status  Status    // RecordAnswer
 	Session SessionID // RecordEnd
 	Code    CloseCode // RecordEnd
@@ -65,6 +70,12 @@ func AppendRecord(dst []byte, r Record) []byte {
 		dst = binary.AppendUvarint(dst, r.Seq)
 		return append(dst, byte(r.Status))
 	}
+	if r.Kind == RecordData {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(r.Epoch))
+		dst = binary.AppendUvarint(dst, r.Seq)
+		dst = binary.AppendUvarint(dst, uint64(len(r.Data)))
+		return append(dst, r.Data...)
+	}
 	dst = binary.AppendUvarint(dst, r.Seq)
 	if r.Kind == RecordChanged || r.Kind == RecordProbe {
 		dst = binary.AppendUvarint(dst, uint64(len(r.To.ID)+1))
@@ -77,13 +88,17 @@ func AppendRecord(dst []byte, r Record) []byte {
 		dst = append(dst, r.Session...)
 		return binary.AppendUvarint(dst, uint64(r.Code))
 	}
+	if r.Kind == RecordMembers {
+		dst = binary.AppendUvarint(dst, uint64(len(r.Data)))
+		return append(dst, r.Data...)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(r.Frame)))
 	return append(dst, r.Frame...)
 }
 
 // RecordSize bounds what [AppendRecord] adds for r, in bytes.
 func RecordSize(r Record) int {
-	return 1 + binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + 1 + len(r.To.ID) + len(r.Frame) + len(r.Session)
+	return 1 + binary.MaxVarintLen64 + 2*binary.MaxVarintLen32 + 8 + len(r.To.ID) + len(r.Frame) + len(r.Data) + len(r.Session)
 }
 
 // BundleReader reads the records of a bundle one after the other. It is for one goroutine.
@@ -127,6 +142,10 @@ func (b *BundleReader) Next(r *Record) (bool, error) {
 		ok = b.address(r) && b.end(r)
 	case RecordChanged, RecordProbe:
 		ok = b.address(r)
+	case RecordMembers:
+		ok = b.address(r) && b.bytes(&r.Data)
+	case RecordData:
+		ok = b.epoch(r) && b.bytes(&r.Data)
 	}
 	if !ok {
 		b.rest = nil
@@ -135,13 +154,18 @@ func (b *BundleReader) Next(r *Record) (bool, error) {
 	return true, nil
 }
 
-func (b *BundleReader) answer(r *Record) bool {
+// epoch reads whom an answer is for, and to which of its records.
+func (b *BundleReader) epoch(r *Record) bool {
 	if len(b.rest) < 8 {
 		return false
 	}
 	r.Epoch = Epoch(binary.BigEndian.Uint64(b.rest))
 	b.rest = b.rest[8:]
-	if !b.uvarint(&r.Seq) || len(b.rest) < 1 {
+	return b.uvarint(&r.Seq)
+}
+
+func (b *BundleReader) answer(r *Record) bool {
+	if !b.epoch(r) || len(b.rest) < 1 {
 		return false
 	}
 	r.Status = Status(b.rest[0])
@@ -156,7 +180,7 @@ func (b *BundleReader) address(r *Record) bool {
 	}
 	kind := KindClient
 	switch r.Kind {
-	case RecordGroup:
+	case RecordGroup, RecordMembers:
 		kind = KindGroup
 	case RecordChanged, RecordProbe:
 		if len(to) == 0 {

@@ -48,6 +48,9 @@ type OK struct {
 	Nodes  int     `json:"nodes,omitempty"` // of a publish: how many nodes have members
 
 	Online []ClientID `json:"online,omitempty"` // of a watch: which of the clients are online now
+
+	Members []ClientID `json:"members,omitempty"` // of members: a page, in the order of their bytes
+	More    bool       `json:"more,omitempty"`    // of members: there are more after the last of them
 }
 
 // Moving says that the node is about to close this connection with [CloseRestart]. URL is where to connect instead;
@@ -98,13 +101,18 @@ func AppendSent(dst []byte, id uint64, nodes int) []byte {
 // AppendOnline appends the answer to a watch, and a line break, to dst.
 func AppendOnline(dst []byte, id uint64, online []ClientID) []byte {
 	dst = append(appendID(dst, id, true), `"ok":{"online":[`...)
-	for i, c := range online {
+	return append(appendList(dst, online), "]}}\n"...)
+}
+
+// appendList appends the elements of a JSON array of ids, which need no escapes.
+func appendList(dst []byte, ids []ClientID) []byte {
+	for i, c := range ids {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(append(append(dst, '"'), c...), '"')
 	}
-	return append(dst, "]}}\n"...)
+	return dst
 }
 
 // AppendPresence appends a presence event and a line break to dst.

@@ -35,6 +35,16 @@ func TestAnswersAreAppended(t *testing.T) {
 	}
 }
 
+func TestWhoIsOnlineIsAppended(t *testing.T) {
+	t.Parallel()
+	b := AppendPresence(AppendOnline(AppendOnline([]byte("x\n"), 1, nil), 2, []ClientID{"bob", "eve"}), "bob", false)
+	want := "x\n{\"id\":1,\"ok\":{\"online\":[]}}\n{\"id\":2,\"ok\":{\"online\":[\"bob\",\"eve\"]}}\n" +
+		"{\"presence\":{\"client\":\"bob\",\"online\":false}}\n"
+	if string(b) != want {
+		t.Errorf("%q", b)
+	}
+}
+
 func TestAMessageToAGroupIsMadeInOnePiece(t *testing.T) {
 	data := []byte(`{"text":"hi"}`)
 	var frame []byte

@@ -108,6 +108,8 @@ type requestForm struct {
 	To     string  `json:"to,omitempty"`
 	Group  string  `json:"group,omitempty"`
 	Data   string  `json:"data,omitempty"` // the value's text
+
+	Clients []ClientID `json:"clients,omitempty"`
 }
 
 type errorForm struct {
@@ -118,12 +120,13 @@ type errorForm struct {
 
 var opNames = map[Op]string{
 	OpAuth: "auth", OpSend: "send", OpPing: "ping", OpJoin: "join", OpLeave: "leave", OpPublish: "publish",
+	OpWatch: "watch", OpUnwatch: "unwatch",
 }
 
 func formOf(r Request) *requestForm {
 	return &requestForm{
 		Op: opNames[r.Op], ID: idOf(r), Token: r.Auth.Token, Client: string(r.Auth.Client), Device: r.Auth.Device,
-		To: string(r.Send.To), Group: string(r.Group), Data: string(r.Send.Data),
+		To: string(r.Send.To), Group: string(r.Group), Data: string(r.Send.Data), Clients: r.Clients,
 	}
 }
 
@@ -147,6 +150,10 @@ func encodeRequest(tb testing.TB, f *requestForm) []byte {
 		return AppendGroup(nil, *f.ID, OpLeave, GroupName(f.Group))
 	case "publish":
 		return AppendPublish(nil, *f.ID, GroupName(f.Group), []byte(f.Data))
+	case "watch":
+		return AppendWatch(nil, *f.ID, OpWatch, f.Clients)
+	case "unwatch":
+		return AppendWatch(nil, *f.ID, OpUnwatch, f.Clients)
 	case "ping":
 		return AppendPing(nil)
 	}
@@ -192,10 +199,19 @@ type eventForm struct {
 	ID     *uint64   `json:"id,omitempty"`
 	Ready  *Ready    `json:"ready,omitempty"`
 	Msg    *msgForm  `json:"msg,omitempty"`
-	OK     *OK       `json:"ok,omitempty"`
+	OK     *okForm   `json:"ok,omitempty"`
 	Error  *Error    `json:"error,omitempty"`
 	Pong   *struct{} `json:"pong,omitempty"`
 	Moving *Moving   `json:"moving,omitempty"`
+
+	Presence *Presence `json:"presence,omitempty"`
+}
+
+// okForm is an [OK] that tells no list from an empty one.
+type okForm struct {
+	Status Outcome     `json:"status,omitempty"`
+	Nodes  int         `json:"nodes,omitempty"`
+	Online *[]ClientID `json:"online,omitempty"`
 }
 
 type msgForm struct {
@@ -205,7 +221,13 @@ type msgForm struct {
 }
 
 func eventFormOf(e Event) *eventForm {
-	f := &eventForm{ID: e.ID, Ready: e.Ready, OK: e.OK, Error: e.Error, Pong: e.Pong, Moving: e.Moving}
+	f := &eventForm{ID: e.ID, Ready: e.Ready, Error: e.Error, Pong: e.Pong, Moving: e.Moving, Presence: e.Presence}
+	if e.OK != nil {
+		f.OK = &okForm{Status: e.OK.Status, Nodes: e.OK.Nodes}
+		if e.OK.Online != nil {
+			f.OK.Online = &e.OK.Online
+		}
+	}
 	if e.Msg != nil {
 		f.Msg = &msgForm{From: e.Msg.From, Group: e.Msg.Group, Data: string(e.Msg.Data)}
 	}
@@ -227,6 +249,8 @@ func encodeEvent(tb testing.TB, f *eventForm) []byte {
 		return EncodeMsg(f.Msg.From, []byte(f.Msg.Data))
 	case f.OK != nil && f.OK.Status == Sent:
 		return AppendSent(nil, *f.ID, f.OK.Nodes)
+	case f.OK != nil && f.OK.Online != nil:
+		return AppendOnline(nil, *f.ID, *f.OK.Online)
 	case f.OK != nil && f.OK.Status == "":
 		return AppendDone(nil, *f.ID)
 	case f.OK != nil:
@@ -235,6 +259,8 @@ func encodeEvent(tb testing.TB, f *eventForm) []byte {
 		return AppendError(nil, req, f.Error)
 	case f.Pong != nil:
 		return AppendPong(nil, req)
+	case f.Presence != nil:
+		return AppendPresence(nil, f.Presence.Client, f.Presence.Online)
 	case f.Moving != nil:
 		return AppendMoving(nil, *f.Moving)
 	}

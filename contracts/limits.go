@@ -16,6 +16,8 @@ const (
 	MaxRequestID = 1<<53 - 1
 	// MaxWatch bounds the clients that one watch or unwatch names.
 	MaxWatch = 256
+	// MaxMembers bounds the page that a members request asks for.
+	MaxMembers = 1000
 	// MaxDepth bounds how deeply `data` may nest. It is what keeps a recursive reader on the other side alive.
 	MaxDepth = 128
 	// DefaultMaxFrame bounds a frame from a client, in bytes.

@@ -70,7 +70,7 @@ func TestTheExamplesInReadmeAreOfTheProtocol(t *testing.T) {
 			continue
 		}
 		e, err := DecodeEvent([]byte(line))
-		if err != nil || e.Ready == nil && e.Msg == nil && e.OK == nil && e.Error == nil && e.Pong == nil && e.Moving == nil {
+		if err != nil || e.Ready == nil && e.Msg == nil && e.OK == nil && e.Error == nil && e.Pong == nil && e.Moving == nil && e.Presence == nil {
 			if !strings.Contains(line, `"dave!"`) { // which shows what is refused
 				t.Errorf("%s: %v", line, err)
 			}
@@ -78,7 +78,7 @@ func TestTheExamplesInReadmeAreOfTheProtocol(t *testing.T) {
 		}
 		events++
 	}
-	if requests < 6 || events < 10 {
+	if requests < 11 || events < 16 {
 		t.Errorf("%d requests and %d events were found", requests, events)
 	}
 }
@@ -90,13 +90,14 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 		"**64 KiB** (default; 1 KiB to 512 KiB can be set)", "1 to 128 bytes", "1 to 32 bytes", "1 to 8192 bytes", "9007199254740991",
 		"At most 128 levels deep", "1,044,480 bytes", "Shards are 0 to 3", "(25 by default)", "5 s, renewed every 1.5 s",
 		"for at most 30 s",
+		"1 to 256 client ids",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
 		}
 	}
 	if DefaultMaxFrame != 64<<10 || MaxMaxFrame != 512<<10 || MaxIDLength != 128 || MaxNodeIDLength != 32 || MaxTokenLength != 8192 ||
-		MaxRequestID != 9007199254740991 || MaxDepth != 128 || MaxBundle != 1_044_480 || Shards != 4 || DefaultHeartbeat.Seconds() != 25 ||
+		MaxRequestID != 9007199254740991 || MaxDepth != 128 || MaxWatch != 256 || MaxBundle != 1_044_480 || Shards != 4 || DefaultHeartbeat.Seconds() != 25 ||
 		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 || WatchTTL.Seconds() != 30 {
 		t.Error("a limit was changed: change README.md too")
 	}

@@ -23,6 +23,7 @@ const (
 	OpPublish
 	OpWatch
 	OpUnwatch
+	OpMembers
 )
 
 // Request is one decoded object of a client's frame. Byte slices in it are views of the frame.
@@ -35,6 +36,8 @@ type Request struct {
 	Group GroupName // of an OpJoin, OpLeave or OpPublish
 
 	Clients []ClientID // of an OpWatch or OpUnwatch: 1 to [MaxWatch]
+
+	Members MembersQuery // of an OpMembers
 }
 
 // Auth is how a client says who it is: by a token or, where the edge allows that (dev), by name.
@@ -102,7 +105,7 @@ func decodeOp(req *Request, op *member, n int) *Error {
 	}
 	switch {
 	case op == nil:
-		return newError(CodeBadRequest, "no operation: one of auth, send, join, leave, publish, watch, unwatch, ping")
+		return newError(CodeBadRequest, "no operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
 	case n != want:
 		return newError(CodeBadRequest, "more than one operation: each object has one, and one id")
 	}
@@ -124,11 +127,14 @@ func decodeOp(req *Request, op *member, n int) *Error {
 	case "unwatch":
 		req.Op = OpUnwatch
 		return req.decodeClients("unwatch", op.value)
+	case "members":
+		req.Op = OpMembers
+		return req.decodeMembers(op.value)
 	case "ping":
 		req.Op = OpPing
 		return decodeFields("ping", op.value, nil)
 	}
-	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, ping")
+	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
 }
 
 // field is one allowed member of an operation, and where its raw value goes.
@@ -244,6 +250,40 @@ func (r *Request) decodeClients(op string, b []byte) *Error {
 		if !slices.Contains(r.Clients, id) {
 			r.Clients = append(r.Clients, id)
 		}
+	}
+	return nil
+}
+
+// defaultMembers is how many a members request gets that does not say.
+const defaultMembers = 100
+
+func (r *Request) decodeMembers(b []byte) *Error {
+	if !r.HasID {
+		return newError(CodeBadRequest, "members needs an id")
+	}
+	var group, after, limit []byte
+	if err := decodeFields("members", b, []field{{"group", &group}, {"after", &after}, {"limit", &limit}}); err != nil {
+		return err
+	}
+	if group == nil {
+		return newError(CodeBadRequest, "members needs group")
+	}
+	id, err := decodeClientID(group)
+	if err != nil {
+		return newError(CodeBadRequest, "group: "+err.Error())
+	}
+	r.Members = MembersQuery{Group: GroupName(id), Limit: defaultMembers}
+	if after != nil {
+		if r.Members.After, err = decodeClientID(after); err != nil {
+			return newError(CodeBadRequest, "after: "+err.Error())
+		}
+	}
+	if limit != nil {
+		n, err := strconv.Atoi(string(limit))
+		if err != nil || n < 1 || n > MaxMembers {
+			return newError(CodeBadRequest, "limit must be an integer from 1 to "+strconv.Itoa(MaxMembers))
+		}
+		r.Members.Limit = n
 	}
 	return nil
 }

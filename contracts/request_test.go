@@ -45,6 +45,7 @@ func TestFromIsTheServersToSet(t *testing.T) {
 		`{"id":1,"send":{"from":"eve","to":"bob","data":1}}`,
 		`{"id":1,"publish":{"group":"g1","data":1,"from":"eve"}}`,
 		`{"id":1,"join":{"group":"g1","from":"eve"}}`,
+		`{"id":1,"watch":{"clients":["bob"],"from":"eve"}}`,
 	} {
 		_, err := DecodeRequest([]byte(line))
 		if err == nil || err.Code != CodeBadRequest || !strings.Contains(err.Message, "from") {
@@ -73,6 +74,9 @@ func TestIDsThatCouldReachBeyondThemselvesAreRefused(t *testing.T) {
 		if _, err := DecodeRequest(fmt.Appendf(nil, `{"id":1,"join":{"group":%s}}`, mustJSON(t, id))); err == nil || err.Code != CodeBadRequest {
 			t.Errorf("%s: as group: %v", name, err)
 		}
+		if _, err := DecodeRequest(fmt.Appendf(nil, `{"id":1,"watch":{"clients":["bob",%s]}}`, mustJSON(t, id))); err == nil || err.Code != CodeBadRequest {
+			t.Errorf("%s: as watched: %v", name, err)
+		}
 	}
 	if _, err := ParseClientID(strings.Repeat("a", MaxIDLength)); err != nil {
 		t.Errorf("longest id: %v", err)
@@ -98,6 +102,7 @@ func TestErrorsNeverRepeatWhatTheClientSent(t *testing.T) {
 		canary, `{"CANARY":1}`, `{"id":"CANARY","ping":{}}`, `{"id":1,"send":{"to":"CANARY ","data":1}}`, `{"id":1,"send":{"CANARY":1}}`,
 		`{"id":1,"send":{"to":"bob","data":CANARY}}`, `{"auth":{"token":["CANARY"]}}`, `{"auth":{"client":"CANARY/"}}`,
 		`{"id":1,"join":{"group":"CANARY/"}}`, `{"id":1,"publish":{"CANARY":1}}`,
+		`{"id":1,"watch":{"clients":["CANARY/"]}}`, `{"id":1,"unwatch":{"CANARY":1}}`,
 	} {
 		_, err := DecodeRequest([]byte(line))
 		if err == nil || strings.Contains(err.Error(), canary) {

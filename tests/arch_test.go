@@ -25,6 +25,7 @@ var rules = []struct {
 	{"services/presence/presencetest", []string{"contracts", "services/presence"}, "a conformance suite knows its own package only"},
 	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/presence/", []string{"contracts", "broker", "services/presence"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"services/hook/", []string{"services/hook"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"tools/client/", []string{"contracts", "tools/client"}, "the client library is for programs that know nothing of the servers"},
 	{"tools/", []string{"contracts", "broker", "services", "tools"}, "tools may use all but the tests"},

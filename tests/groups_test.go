@@ -2,11 +2,14 @@ package tests
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/token"
 	"github.com/beeline-rt/beeline/tests/fleet"
 )
@@ -115,6 +118,88 @@ func TestGroupsNeedARule(t *testing.T) {
 		bob.Raw(request)
 		if e := bob.Next(); e.Error == nil || e.Error.Code != contracts.CodeForbidden {
 			t.Errorf("%s: got %+v", request, e)
+		}
+	}
+}
+
+func TestMembersArePagedOverAllNodes(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 3)
+	want := map[contracts.ClientID]bool{}
+	for i := range 40 {
+		m := f.Dial(i%3, contracts.ClientID(fmt.Sprintf("m%02d", i)))
+		join(t, m, "room")
+		want[m.Name] = true
+	}
+	join(t, f.Dial(1, "m00"), "room") // a second session of one who is there
+	alice := f.Dial(0, "alice")
+	q := contracts.MembersQuery{Group: "room", Limit: 7}
+	for pages := 1; ; pages++ {
+		alice.Raw(string(contracts.AppendMembers(nil, 3, q)))
+		e := alice.Next()
+		if e.OK == nil || len(e.OK.Members) > q.Limit {
+			t.Fatalf("got %+v", e)
+		}
+		for _, c := range e.OK.Members {
+			if !want[c] || c <= q.After {
+				t.Fatalf("page %d: %s is not a member, or came before", pages, c)
+			}
+			delete(want, c)
+			q.After = c
+		}
+		if !e.OK.More {
+			if pages < 6 {
+				t.Errorf("40 members came in %d pages of 7", pages)
+			}
+			break
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("never named: %v", want)
+	}
+	alice.Raw(string(contracts.AppendMembers(nil, 4, contracts.MembersQuery{Group: "empty", Limit: 5})))
+	if e := alice.Next(); e.OK == nil || len(e.OK.Members) != 0 || e.OK.More {
+		t.Errorf("an empty group: %+v", e)
+	}
+}
+
+func TestHookDecidesWhereTheTokenDoesNot(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch string(body) {
+		case `{"op":"join","client":"bob","target":"board"}`, `{"op":"watch","client":"bob","target":"eve"}`:
+		case `{"op":"join","client":"bob","target":"broken"}`:
+			w.WriteHeader(http.StatusInternalServerError)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(backend.Close)
+	f := fleet.New(t, 1, strict(k), fleet.Configure(func(c *node.Config) { c.AllowWatch, c.AllowGroups, c.HookURL = nil, nil, backend.URL }))
+	s := k.issue(t, token.HS256, token.Claims{Client: "bob", Expires: time.Now().Add(time.Hour)})
+	bob := f.Connect(0, http.Header{"Authorization": {"Bearer " + s}})
+	if e := bob.Next(); e.Ready == nil {
+		t.Fatalf("got %+v", e)
+	}
+	for _, c := range []struct{ request, want string }{
+		{`{"id":1,"publish":{"group":"board","data":1}}`, "forbidden"}, // not a member yet
+		{`{"id":2,"join":{"group":"board"}}`, ""},
+		{`{"id":3,"join":{"group":"other"}}`, "forbidden"},
+		{`{"id":4,"join":{"group":"broken"}}`, "unavailable"},
+		{`{"id":5,"watch":{"clients":["eve"]}}`, ""},
+		{`{"id":6,"watch":{"clients":["eve","carol"]}}`, "forbidden"},
+	} {
+		bob.Raw(c.request)
+		if e := bob.Next(); fleet.Outcome(e) != c.want {
+			t.Errorf("%s: got %q, not %q", c.request, fleet.Outcome(e), c.want)
+		}
+	}
+	bob.Raw(`{"id":7,"publish":{"group":"board","data":2}}`) // a member now; the message may come before the answer
+	for range 2 {
+		if e := bob.Next(); e.Msg == nil && e.OK == nil {
+			t.Errorf("got %+v", e)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func (e *Edge) Close(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+	e.closing.Lock()
+	e.closed = true
+	e.closing.Unlock()
 	stop := context.AfterFunc(ctx, e.cancel) // no more tries to remove records
 	e.work.Wait()
 	stop()

@@ -38,6 +38,8 @@ type Courier interface {
 	Changed(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
 	// Probe asks a node whether it has an address.
 	Probe(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
+	// Members asks a node for members of a group.
+	Members(node contracts.NodeID, q contracts.MembersQuery, w broker.DataWaiter, id uint64)
 	// Evict ends a session on another node.
 	Evict(node contracts.NodeID, to contracts.ClientID, s contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64)
 	// Begin and End enclose a burst, which goes out together.
@@ -74,6 +76,7 @@ type Edge struct {
 	epoch   contracts.Epoch
 	dir     Directory
 	auth    Authenticator
+	arbiter Arbiter // may be nil
 	courier Courier
 	log     *slog.Logger
 	metrics *metrics
@@ -94,6 +97,8 @@ type Edge struct {
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
+	closing   sync.RWMutex
+	closed    bool           // guarded by closing: Close waits for work
 	work      sync.WaitGroup // sessions being recorded and removed
 	resolvers sync.WaitGroup
 }
@@ -105,6 +110,7 @@ type Options struct {
 	Epoch     contracts.Epoch
 	Directory Directory
 	Auth      Authenticator
+	Arbiter   Arbiter      // nil: tokens decide alone
 	Logger    *slog.Logger // nil: nothing is logged
 }
 
@@ -112,7 +118,7 @@ type Options struct {
 func New(cfg Config, o Options) *Edge {
 	e := &Edge{
 		cfg: cfg, cluster: o.Cluster, node: o.Node, epoch: o.Epoch,
-		dir: o.Directory, auth: o.Auth, log: o.Logger,
+		dir: o.Directory, auth: o.Auth, arbiter: o.Arbiter, log: o.Logger,
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -222,6 +228,18 @@ func (e *Edge) deliver(to contracts.Address, frame []byte, w broker.Waiter, id u
 			all.Answered(0, st)
 		}
 	}
+}
+
+// spawn runs f on a goroutine of the edge, unless that is closing: for what comes from outside its connections, which Close
+// waits for first.
+func (e *Edge) spawn(f func()) bool {
+	e.closing.RLock()
+	defer e.closing.RUnlock()
+	if e.closed {
+		return false
+	}
+	e.work.Go(f)
+	return true
 }
 
 // burst runs f as one burst: what it sends to a node goes out together, and so does what it writes to a session.

@@ -6,10 +6,12 @@ import (
 
 // joinGroup works off a join request: it is answered when messages to the group reach the session from everywhere.
 func (s *Session) joinGroup(req *contracts.Request) {
-	name := req.Group
-	if !s.mayUse(req, name) {
-		return
-	}
+	name, id := req.Group, req.ID
+	s.permitted(req, s.identity.Groups, "join", []string{string(name)}, func() { s.enter(id, name) })
+}
+
+// enter joins a group that the session may join.
+func (s *Session) enter(id uint64, name contracts.GroupName) {
 	s.mu.Lock()
 	_, in := s.groups[name]
 	full := !in && len(s.groups) >= s.edge.cfg.Groups
@@ -21,10 +23,9 @@ func (s *Session) joinGroup(req *contracts.Request) {
 	}
 	s.mu.Unlock()
 	if full {
-		s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session is in too many groups"})
+		s.refuse(&contracts.Request{ID: id, HasID: true}, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session is in too many groups"})
 		return
 	}
-	id := req.ID
 	s.edge.groups.join(name, s, func(error) { s.push(contracts.AppendDone(nil, id), receipt{}) })
 	s.mu.Lock()
 	left := s.left
@@ -46,10 +47,11 @@ func (s *Session) leaveGroup(req *contracts.Request) {
 	s.push(contracts.AppendDone(nil, req.ID), receipt{})
 }
 
-// publish works off a publish request. Whoever may join a group may publish to it, as a member or not.
+// publish works off a publish request. Members may publish, and those whose token allows the group.
 func (s *Session) publish(req *contracts.Request) {
-	if !s.mayUse(req, req.Group) {
+	if !s.uses(req.Group) {
 		s.edge.metrics.outcome(contracts.Forbidden)
+		s.refuse(req, errGroup)
 		return
 	}
 	if s.takesOne(req) {
@@ -59,10 +61,15 @@ func (s *Session) publish(req *contracts.Request) {
 	}
 }
 
-func (s *Session) mayUse(req *contracts.Request, name contracts.GroupName) bool {
+var errGroup = &contracts.Error{Code: contracts.CodeForbidden, Message: "you are no member of this group, and your token does not allow it"}
+
+// uses tells whether the session may publish to a group and see who is in it.
+func (s *Session) uses(name contracts.GroupName) bool {
 	if s.identity.Groups != nil && s.identity.Groups.Allows(string(name)) {
 		return true
 	}
-	s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "your token does not allow this group"})
-	return false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, in := s.groups[name]
+	return in
 }

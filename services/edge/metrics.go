@@ -19,6 +19,7 @@ type metrics struct {
 	refusedLogins      prometheus.Counter
 	directoryErrors    prometheus.Counter
 	faults             prometheus.Counter
+	arbiterErrors      prometheus.Counter
 	fanned             prometheus.Counter
 	restored           prometheus.Counter
 	presence           prometheus.Counter
@@ -40,6 +41,7 @@ func newMetrics(e *Edge) *metrics {
 	m.fanned = counter("group_deliveries_total", "Frames of groups that were queued for members.")
 	m.presence = counter("presence_changes_total", "Changes of watched clients that watchers here were told of.")
 	m.restored = counter("directory_restored_total", "Times that all records were written anew.")
+	m.arbiterErrors = counter("hook_errors_total", "Questions that the hook did not answer.")
 	m.faults = counter("faults_total", "Frames whose handling failed for a fault of the server; their sessions were ended.")
 	m.directoryErrors = counter("directory_errors_total", "Calls to the directory that failed.")
 

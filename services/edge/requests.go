@@ -79,6 +79,8 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.joinGroup(req)
 	case req.Op == contracts.OpLeave:
 		s.leaveGroup(req)
+	case req.Op == contracts.OpMembers:
+		s.members(req)
 	case req.Op == contracts.OpWatch:
 		s.watch(req)
 	case req.Op == contracts.OpUnwatch:

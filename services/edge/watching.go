@@ -6,15 +6,19 @@ import (
 
 // watch works off a watch request: the answer says who is online now, and from then on the session is told of changes.
 func (s *Session) watch(req *contracts.Request) {
-	for _, c := range req.Clients {
-		if s.identity.Watch == nil || !s.identity.Watch.Allows(string(c)) {
-			s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "your token does not allow to watch " + string(c)})
-			return
-		}
+	names := make([]string, len(req.Clients))
+	for i, c := range req.Clients {
+		names[i] = string(c)
 	}
+	clients, id := req.Clients, req.ID
+	s.permitted(req, s.identity.Watch, "watch", names, func() { s.observe(id, clients) })
+}
+
+// observe watches clients whom the session may watch.
+func (s *Session) observe(id uint64, clients []contracts.ClientID) {
 	s.mu.Lock()
 	fresh := 0
-	for _, c := range req.Clients {
+	for _, c := range clients {
 		if _, has := s.watches[c]; !has {
 			fresh++
 		}
@@ -24,16 +28,15 @@ func (s *Session) watch(req *contracts.Request) {
 		if s.watches == nil {
 			s.watches = make(map[contracts.ClientID]struct{}, fresh)
 		}
-		for _, c := range req.Clients {
+		for _, c := range clients {
 			s.watches[c] = struct{}{}
 		}
 	}
 	s.mu.Unlock()
 	if full {
-		s.refuse(req, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session watches too many clients"})
+		s.refuse(&contracts.Request{ID: id, HasID: true}, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session watches too many clients"})
 		return
 	}
-	clients, id := req.Clients, req.ID
 	s.edge.work.Go(func() { // the directory may have to be asked
 		s.edge.friends.watch(s, clients, func(online []contracts.ClientID, err error) {
 			frame := contracts.AppendOnline(nil, id, online)

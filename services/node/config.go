@@ -38,6 +38,9 @@ type Config struct {
 	AllowWatch    []string // whose presence clients may watch whose token has no watch claim; as AllowSend
 	Anonymous     bool     // a client may name itself without a token: for development only
 
+	HookURL    string // asked for joins and watches that a token does not allow; empty: the token decides alone
+	HookSecret string // signs what is asked
+
 	Edge edge.Config // limits, times and policies of the clients' connections
 
 	LeaseTTL     time.Duration // zero: contracts.LeaseTTL

@@ -18,6 +18,7 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/presence"
 )
 
@@ -33,6 +34,7 @@ type Node struct {
 	bus      *broker.Bus
 	dir      *presence.Directory
 	edge     *edge.Edge
+	hook     *hook.Hook // nil: none
 	registry *prometheus.Registry
 	listener net.Listener
 	clients  *http.Server
@@ -82,12 +84,19 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.listen(ctx); err != nil {
 		return err
 	}
+	var arbiter edge.Arbiter
+	if n.cfg.HookURL != "" {
+		if n.hook, err = hook.New(hook.Config{URL: n.cfg.HookURL, Secret: n.cfg.HookSecret}); err != nil {
+			return fmt.Errorf("%w: hook-url: %w", ErrConfig, err)
+		}
+		arbiter = n.hook
+	}
 	epoch := newEpoch()
 	if err := n.connect(ctx, epoch); err != nil {
 		return err
 	}
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
-		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: directory{n.dir}, Auth: auth, Logger: n.log,
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: directory{n.dir}, Auth: auth, Arbiter: arbiter, Logger: n.log,
 	})
 	if err := n.dir.Acquire(ctx); err != nil {
 		return err
@@ -209,6 +218,9 @@ func (n *Node) abandon(ctx context.Context) {
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
+	}
+	if n.hook != nil {
+		n.hook.Close()
 	}
 	if n.dir != nil {
 		if err := n.dir.Close(ctx); err != nil {

@@ -197,7 +197,9 @@ func (c *Client) answer(id uint64, r Result, err error) (news []Presence) {
 	if p.joins != "" && err == nil {
 		c.groups[p.joins] = struct{}{}
 	}
-	if len(p.watches) > 0 && err == nil {
+	if p.watches == nil {
+		r.online = nil
+	} else if err == nil {
 		news = c.watching(p.watches, *r.online)
 	}
 	c.mu.Unlock()

@@ -56,9 +56,7 @@ func (c *Client) Unwatch(ctx context.Context, clients ...contracts.ClientID) err
 		delete(c.unsure, id)
 	}
 	for _, p := range c.pending { // a watch that is answered after this
-		if len(p.watches) > 0 {
-			p.watches = slices.DeleteFunc(p.watches, unwanted)
-		}
+		p.watches = slices.DeleteFunc(p.watches, unwanted)
 	}
 	taking := c.taking
 	c.mu.Unlock()

@@ -33,9 +33,9 @@ func (c *chatCmd) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return usagef("--to: %w", err)
 	}
-	conn, err := c.Connect.dial(ctx, p, func(m client.Message) {
+	conn, err := c.Connect.dial(ctx, p, client.Options{OnState: reporter(p), Handler: func(m client.Message) {
 		fmt.Fprintf(p.stdout, "%s: %s\n", m.From, readable(m.Data))
-	}, reporter(p))
+	}})
 	if err != nil {
 		return err
 	}

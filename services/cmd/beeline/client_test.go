@@ -44,6 +44,7 @@ func TestClientUsageIsOneLine(t *testing.T) {
 		"to and group": {[]string{"send", "--as", "alice", "--to", "bob", "--group", "room", "{}"}, []string{"--to", "--group"}},
 		"bad group":    {[]string{"send", "--as", "alice", "--group", "r r", "{}"}, []string{"--group"}},
 		"bad join":     {[]string{"listen", "--as", "alice", "--group", "room", "--group", "r r"}, []string{"--group"}},
+		"bad watch":    {[]string{"listen", "--as", "alice", "--watch", "c c"}, []string{"--watch"}},
 		"no data":      {[]string{"send", "--as", "alice", "--to", "bob"}, []string{"data"}},
 		"no JSON":      {[]string{"send", "--as", "alice", "--to", "bob", "hello"}, []string{"hello is not JSON", `'"hello"'`, "--text"}},
 		"two values":   {[]string{"send", "--as", "alice", "--to", "bob", "1 2"}, []string{"not JSON"}},

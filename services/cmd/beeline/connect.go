@@ -67,10 +67,8 @@ func (f connectFlags) check() error {
 // token returns the login token as it is now, or "" when there is none.
 func (f connectFlags) token() (string, error) { return secret("token", f.Token, f.TokenFile) }
 
-// dial connects. handle gets the messages, and onState, which may be nil, the changes of the connection.
-func (f connectFlags) dial(
-	ctx context.Context, p *process, handle func(client.Message), onState func(client.StateChange),
-) (*client.Client, error) {
+// dial connects. options says who gets what comes; the rest of it is set here.
+func (f connectFlags) dial(ctx context.Context, p *process, options client.Options) (*client.Client, error) {
 	if err := f.check(); err != nil {
 		return nil, err
 	}
@@ -78,10 +76,8 @@ func (f connectFlags) dial(
 	if err != nil {
 		return nil, err
 	}
-	options := client.Options{
-		Client: contracts.ClientID(f.As), Device: f.Device, Handler: handle, OnState: onState,
-		MaxFrame: contracts.MaxMaxFrame, // each frame has one message, whose size is for the server to judge
-	}
+	options.Client, options.Device = contracts.ClientID(f.As), f.Device
+	options.MaxFrame = contracts.MaxMaxFrame // each frame has one message, whose size is for the server to judge
 	if f.Token != "" || f.TokenFile != "" {
 		if _, err := f.token(); err != nil {
 			return nil, err
@@ -126,6 +122,15 @@ func explainGroup(err error, g contracts.GroupName) error {
 	return err
 }
 
+// explainWatch says what the server says of a watch.
+func explainWatch(err error) error {
+	var answer *contracts.Error
+	if errors.As(err, &answer) {
+		return &contracts.Error{Code: answer.Code, Message: "watch: " + answer.Message}
+	}
+	return err
+}
+
 // explainTime replaces the words for the end of a context by those for a person.
 func explainTime(err error, limit time.Duration) error {
 	switch {
@@ -151,7 +156,7 @@ func reporter(p *process) func(client.StateChange) {
 			again = true
 			fmt.Fprintf(p.stderr, "%s to edge %s of cluster %s as %s\n", word, s.Ready.Node, s.Ready.Cluster, s.Ready.Client)
 			if s.Err != nil {
-				fmt.Fprintf(p.stderr, "not in every group: %v\n", sentence(s.Err))
+				fmt.Fprintf(p.stderr, "not in every group, or not watching everybody: %v\n", sentence(s.Err))
 			}
 		case client.Offline:
 			fmt.Fprintf(p.stderr, "not connected: %v; next try in %v\n", sentence(s.Err), s.RetryIn.Round(100*time.Millisecond))

@@ -108,6 +108,29 @@ func TestDevCarriesMessagesToAGroup(t *testing.T) {
 	}
 }
 
+func TestListenWatches(t *testing.T) {
+	t.Parallel()
+	_, urls := startDev(t, "--redis", redisEmbedded)
+	alice := begin(t, nil, "listen", "--as", "alice", "--watch", "carol", "--watch", "alice", "--group", "room", "--url", urls[0])
+	alice.stdout.wait(t, "alice is online\ncarol is offline\n")
+	carol := begin(t, nil, "listen", "--as", "carol", "--watch", "alice", "--json", "--count", "1", "--url", urls[1])
+	alice.stdout.wait(t, "carol is online\n")
+	carol.stdout.wait(t, `{"presence":{"client":"alice","online":true}}`+"\n")
+	for _, to := range [][]string{{"--group", "room"}, {"--to", "carol"}} {
+		if r := call(t, "", nil, append([]string{"send", "--as", "bob", "--url", urls[0], "1"}, to...)...); r.code != exitOK {
+			t.Errorf("%+v", r)
+		}
+	}
+	if code := carol.exit(t); code != exitOK {
+		t.Errorf("carol ended with %d: %s", code, carol.stderr)
+	}
+	alice.stdout.wait(t, "alice is online\ncarol is offline\ncarol is online\nroom bob: 1\ncarol is offline\n")
+	alice.stop()
+	if code := alice.exit(t); code != exitOK {
+		t.Errorf("alice ended with %d: %s", code, alice.stderr)
+	}
+}
+
 func TestSendToNobody(t *testing.T) {
 	t.Parallel()
 	_, urls := startDev(t, "--redis", redisEmbedded)
@@ -313,6 +336,10 @@ func TestEdgeAndTokens(t *testing.T) {
 	}
 	refused = call(t, "", []string{"BEELINE_TOKEN=" + token}, "listen", "--group", "room", "--url", url)
 	if refused.code != exitFailed || !strings.Contains(refused.stderr, "forbidden: group room: ") {
+		t.Errorf("%+v", refused)
+	}
+	refused = call(t, "", []string{"BEELINE_TOKEN=" + token}, "listen", "--watch", "carol", "--url", url)
+	if refused.code != exitFailed || !strings.Contains(refused.stderr, "forbidden: watch: ") {
 		t.Errorf("%+v", refused)
 	}
 	edge.stop()

@@ -45,7 +45,7 @@ func (c *sendCmd) Run(ctx context.Context, p *process) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	conn, err := c.Connect.dial(ctx, p, nil, nil)
+	conn, err := c.Connect.dial(ctx, p, client.Options{})
 	if err != nil {
 		return explainTime(err, c.Timeout)
 	}
