@@ -110,6 +110,8 @@ type requestForm struct {
 	Data   string  `json:"data,omitempty"` // the value's text
 
 	Clients []ClientID `json:"clients,omitempty"`
+	After   ClientID   `json:"after,omitempty"`
+	Limit   int        `json:"limit,omitempty"`
 }
 
 type errorForm struct {
@@ -120,10 +122,14 @@ type errorForm struct {
 
 var opNames = map[Op]string{
 	OpAuth: "auth", OpSend: "send", OpPing: "ping", OpJoin: "join", OpLeave: "leave", OpPublish: "publish",
-	OpWatch: "watch", OpUnwatch: "unwatch",
+	OpWatch: "watch", OpUnwatch: "unwatch", OpMembers: "members",
 }
 
 func formOf(r Request) *requestForm {
+	if r.Op == OpMembers {
+		q := r.Members
+		return &requestForm{Op: "members", ID: idOf(r), Group: string(q.Group), After: q.After, Limit: q.Limit}
+	}
 	return &requestForm{
 		Op: opNames[r.Op], ID: idOf(r), Token: r.Auth.Token, Client: string(r.Auth.Client), Device: r.Auth.Device,
 		To: string(r.Send.To), Group: string(r.Group), Data: string(r.Send.Data), Clients: r.Clients,
@@ -154,6 +160,8 @@ func encodeRequest(tb testing.TB, f *requestForm) []byte {
 		return AppendWatch(nil, *f.ID, OpWatch, f.Clients)
 	case "unwatch":
 		return AppendWatch(nil, *f.ID, OpUnwatch, f.Clients)
+	case "members":
+		return AppendMembers(nil, *f.ID, MembersQuery{GroupName(f.Group), f.After, f.Limit})
 	case "ping":
 		return AppendPing(nil)
 	}

@@ -177,6 +177,11 @@ func FuzzDecodeRequest(f *testing.F) {
 			if err != nil || again.Op != req.Op || again.ID != req.ID || !slices.Equal(again.Clients, req.Clients) {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}
+		case OpMembers:
+			again, err := DecodeRequest(AppendMembers(nil, req.ID, req.Members))
+			if err != nil || again.Op != req.Op || again.ID != req.ID || again.Members != req.Members {
+				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
+			}
 		case OpPing:
 		default:
 			t.Fatalf("accepted without an operation: %+v", req)

@@ -74,6 +74,11 @@ func TestSessionMissesNothingAfterItsReady(t *testing.T) {
 		}
 		bob.Expect("alice", data)
 		second.Expect("alice", data)
+		if got := alice.Send("bob", `"again"`); got != "delivered" { // by the remembered route
+			t.Fatalf("round %d: %s", round, got)
+		}
+		bob.Expect("alice", `"again"`)
+		second.Expect("alice", `"again"`)
 		second.Close()
 	}
 	if hits := f.Nodes[0].Value("beeline_edge_route_hits_total"); hits == 0 {

@@ -89,10 +89,10 @@ func perReconnect(gap float64) float64 {
 // on its node watches.
 func watchLookups(n, f, local int) float64 {
 	away := float64(f-local) * math.Pow(1-1/float64(n), float64(f-local-1))
-	switch {
-	case local == 0:
+	switch local {
+	case 0:
 		return away
-	case local == 1:
+	case 1:
 		return away*float64(n-1)/float64(n) + math.Pow(1-1/float64(n), float64(f-1))
 	}
 	return away * float64(n-1) / float64(n)
@@ -564,7 +564,7 @@ func TestTableOfTheDirectoryIsWhatTheFormulaeSay(t *testing.T) {
 				continue
 			}
 			for i := range want {
-				if math.Abs(has[i]-want[i]) > max(0.03*want[i], 0.5) {
+				if math.Abs(has[i]-want[i]) > 0.03*want[i] {
 					t.Errorf("%s figure %d: the page has %.4g, the formulae say %.4g", head, i+1, has[i], want[i])
 				}
 			}

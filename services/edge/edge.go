@@ -97,10 +97,12 @@ type Edge struct {
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
-	closing   sync.RWMutex
-	closed    bool           // guarded by closing: Close waits for work
-	work      sync.WaitGroup // sessions being recorded and removed
-	resolvers sync.WaitGroup
+	generation atomic.Uint64 // counts the times that the directory may have lost entries
+	polls      chan struct{} // places for members questions of other nodes
+	closing    sync.RWMutex
+	closed     bool           // guarded by closing: Close waits for work
+	work       sync.WaitGroup // sessions being recorded and removed
+	resolvers  sync.WaitGroup
 }
 
 // Options are what an edge is made of besides its configuration.
@@ -126,6 +128,7 @@ func New(cfg Config, o Options) *Edge {
 	e.writes.Flush = (*Session).flush
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
+	e.polls = make(chan struct{}, memberPolls)
 	e.groups.init(e)
 	e.friends.init(e)
 	return e
@@ -139,6 +142,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 		e.local[i].AnswerTime = e.cfg.AckTimeout
 	}
 	e.resolvers.Go(e.tend)
+	e.resolvers.Go(e.bury)
 	e.resolvers.Go(e.friends.run)
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)

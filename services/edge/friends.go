@@ -27,7 +27,9 @@ type friends struct {
 
 	mu    sync.Mutex // guards the following, and everything that is told, so that a snapshot and what follows keep their order
 	m     map[contracts.ClientID]*friend
-	alive []contracts.NodeID // as of the last tick
+	alive []contracts.NodeID   // as of the last tick
+	news  []contracts.ClientID // have changed, and are to be looked up at once
+	looks uint64               // numbers the lookups
 }
 
 // friend is one watched client, guarded by friends.mu.
@@ -36,6 +38,7 @@ type friend struct {
 	asking   int                   // watch requests that wait for a lookup of it
 	known    bool
 	online   bool
+	seen     uint64             // the lookup that it is known from
 	nodes    []contracts.NodeID // where it was last seen
 	due      time.Time          // when to look it up next
 	absent   time.Time          // since when it has been gone, while its watchers are not told; else zero
@@ -109,7 +112,7 @@ func (f *friends) changed(a contracts.Address) {
 	f.mu.Lock()
 	x := f.m[contracts.ClientID(a.ID)]
 	if x != nil {
-		x.due = time.Time{}
+		f.news = append(f.news, contracts.ClientID(a.ID))
 	}
 	f.mu.Unlock()
 	if x != nil {
@@ -123,8 +126,7 @@ func (f *friends) refresh() {
 	for _, x := range f.m {
 		x.due = time.Time{}
 	}
-	f.mu.Unlock()
-	f.signal()
+	f.mu.Unlock() // the next tick sees to it
 }
 
 func (f *friends) signal() {
@@ -143,10 +145,15 @@ func (f *friends) run() {
 		case <-f.edge.ctx.Done():
 			return
 		case <-f.wake:
+			f.mu.Lock()
+			news := f.news
+			f.news = nil
+			f.mu.Unlock()
+			_ = f.look(news) // what fails is due again
 		case <-tick.C:
 			f.mourn()
+			_ = f.look(f.due())
 		}
-		_ = f.look(f.due()) // what fails is due again
 	}
 }
 
@@ -196,6 +203,10 @@ func (f *friends) look(clients []contracts.ClientID) error {
 		for i, c := range batch {
 			addresses[i] = c.Address()
 		}
+		f.mu.Lock()
+		f.looks++
+		number := f.looks
+		f.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.edge.ctx), connectTime)
 		entries, err := f.edge.dir.Lookup(ctx, addresses)
 		cancel()
@@ -204,7 +215,7 @@ func (f *friends) look(clients []contracts.ClientID) error {
 		f.edge.burst(func() {
 			for i, c := range batch {
 				if err == nil || some && !part.FailedAt(i) {
-					f.found(c, entries[i])
+					f.found(c, entries[i], number)
 				} else {
 					failed = err
 					f.again(c)
@@ -225,13 +236,14 @@ func (f *friends) again(c contracts.ClientID) {
 }
 
 // found takes in where a client is, and tells its watchers if that is news.
-func (f *friends) found(c contracts.ClientID, entries []contracts.Entry) {
+func (f *friends) found(c contracts.ClientID, entries []contracts.Entry, number uint64) {
 	f.mu.Lock()
 	x := f.m[c]
-	if x == nil {
+	if x == nil || number < x.seen { // nobody watches it any more, or a later lookup was faster
 		f.mu.Unlock()
 		return
 	}
+	x.seen = number
 	x.nodes = x.nodes[:0]
 	for _, e := range entries {
 		x.nodes = append(x.nodes, e.Node)

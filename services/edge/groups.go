@@ -27,11 +27,21 @@ type group struct {
 	members map[*Session]struct{}
 	// The directory follows the members: one goroutine at a time makes recorded true while there are any, and false when
 	// there are none.
-	recorded bool
+	recorded recorded
 	syncing  bool
 	joining  []func(error) // told when recorded is true
 	gone     bool          // being taken out of the table: whoever joins waits for that
 }
+
+// recorded is what the directory has of a group. It is unknown while that is being changed, and when a change failed: it may
+// have been made all the same.
+type recorded uint8
+
+const (
+	recordedNo recorded = iota
+	recordedYes
+	recordedUnknown
+)
 
 func (g *groups) init(e *Edge) {
 	g.edge, g.entry, g.m = e, contracts.NewSessionID(), map[contracts.GroupName]*group{}
@@ -96,7 +106,7 @@ func (g *groups) join(name contracts.GroupName, s *Session, done func(error)) {
 			continue
 		}
 		x.members[s] = struct{}{}
-		if x.recorded && !x.syncing {
+		if x.recorded == recordedYes && !x.syncing {
 			x.mu.Unlock()
 			done(nil)
 			return
@@ -132,10 +142,10 @@ func (g *groups) sync(x *group) {
 
 // follow makes the directory follow the members, until it does.
 func (g *groups) follow(x *group) {
-	for {
+	for failed := false; ; {
 		x.mu.Lock()
 		want := len(x.members) > 0
-		if want == x.recorded {
+		if want && x.recorded == recordedYes || !want && x.recorded == recordedNo {
 			done := x.joining
 			x.joining, x.syncing, x.gone = nil, false, !want
 			x.mu.Unlock()
@@ -149,8 +159,10 @@ func (g *groups) follow(x *group) {
 			}
 			return
 		}
+		x.recorded = recordedUnknown
 		x.mu.Unlock()
-		if !g.record(x, want) && !g.edge.pause(tidyWait) {
+		failed = !g.record(x, want, failed)
+		if failed && !g.edge.pause(tidyWait) {
 			x.mu.Lock()
 			x.syncing = false
 			x.mu.Unlock()
@@ -161,7 +173,8 @@ func (g *groups) follow(x *group) {
 
 // record writes or removes the node's entry, tells the nodes that go by it, and returns whether that worked. While the
 // directory is away, all nodes are told, and those who join need not wait for its return.
-func (g *groups) record(x *group, want bool) bool {
+func (g *groups) record(x *group, want, again bool) bool {
+	generation := g.edge.generation.Load()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.edge.ctx), connectTime)
 	defer cancel()
 	var (
@@ -181,10 +194,15 @@ func (g *groups) record(x *group, want bool) bool {
 	if err != nil || !g.edge.dir.Trusted() {
 		watchers = g.edge.dir.Alive()
 	}
-	g.edge.tell(x.address, watchers)
+	if err == nil || !again { // all were told at the first failure
+		g.edge.tell(x.address, watchers)
+	}
 	x.mu.Lock()
-	if err == nil {
-		x.recorded = want
+	if err == nil && g.edge.generation.Load() == generation { // else the directory may have lost it since
+		x.recorded = recordedNo
+		if want {
+			x.recorded = recordedYes
+		}
 	}
 	done := x.joining
 	if want {
@@ -205,8 +223,8 @@ func (g *groups) reassert() {
 	defer g.mu.RUnlock()
 	for _, x := range g.m {
 		x.mu.Lock()
-		if x.recorded && len(x.members) > 0 {
-			x.recorded = false
+		if len(x.members) > 0 {
+			x.recorded = recordedUnknown
 			g.sync(x)
 		}
 		x.mu.Unlock()

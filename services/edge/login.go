@@ -12,6 +12,7 @@ import (
 
 const (
 	connectTime  = 2 * time.Second // for the directory to take a session's record, or to remove it
+	maxGhosts    = 1 << 17         // records to be removed later; more die with this node's lease
 	unauthorized = "send an auth object with a valid token first"
 )
 
@@ -93,7 +94,7 @@ var errLeft = errors.New("the session has ended")
 func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 	ctx, cancel := context.WithTimeout(e.ctx, connectTime)
 	defer cancel()
-	client := s.identity.Client
+	client, generation := s.identity.Client, e.generation.Load()
 	others, watchers, err := e.dir.Connect(ctx, client.Address(), contracts.Entry{
 		Session: s.id, Node: e.node, Epoch: e.epoch, Device: s.device, Since: s.started,
 	})
@@ -113,9 +114,12 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 	if !e.dir.Trusted() { // then nobody knows who goes by an older record
 		watchers = e.dir.Alive()
 	}
-	// The nodes are the same when the client was on this one before.
-	if !slices.ContainsFunc(others, func(o contracts.Entry) bool { return o.Node == e.node && o.Epoch == e.epoch }) {
-		e.tell(client.Address(), watchers)
+	// Always, also when the client is on this node already: that session may be about to end, and its end tells nobody.
+	e.tell(client.Address(), watchers)
+	if e.generation.Load() != generation { // the directory may have lost it since: tend writes it again
+		s.mu.Lock()
+		s.recorded = false
+		s.mu.Unlock()
 	}
 	return others, nil
 }
@@ -172,12 +176,15 @@ func (s *Session) leave() {
 	}
 }
 
-// depart removes a session's record, or leaves it to [Edge.tend].
+// depart removes a session's record, or leaves it to [Edge.bury].
 func (e *Edge) depart(client contracts.ClientID, session contracts.SessionID) {
-	if !e.remove(ghost{client, session}) {
-		e.ghostsMu.Lock()
+	if e.remove(ghost{client, session}, false) {
+		return
+	}
+	e.ghostsMu.Lock()
+	defer e.ghostsMu.Unlock()
+	if len(e.ghosts) < maxGhosts {
 		e.ghosts = append(e.ghosts, ghost{client, session})
-		e.ghostsMu.Unlock()
 	}
 }
 
@@ -188,13 +195,18 @@ type ghost struct {
 	session contracts.SessionID
 }
 
-func (e *Edge) remove(g ghost) bool {
+// remove removes a record. At a second try, all nodes are told: the first one may have worked, and its answer, with those
+// who watch, been lost.
+func (e *Edge) remove(g ghost, again bool) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.ctx), connectTime)
 	defer cancel()
 	watchers, err := e.dir.Disconnect(ctx, g.client.Address(), g.session)
 	if err != nil {
 		e.metrics.directoryErrors.Inc()
 		return false
+	}
+	if again {
+		watchers = e.dir.Alive()
 	}
 	if len(e.roster.of(g.client)) == 0 { // else the nodes are the same
 		e.tell(g.client.Address(), watchers)

@@ -84,9 +84,23 @@ func (p *pages) Answered(_ uint64, s contracts.Status) {
 	p.waiting.Done()
 }
 
+// memberPolls is how many questions of other nodes are worked off at a time: each sorts a group's members.
+const memberPolls = 4
+
 // Members answers another node's question. It is part of broker.Handler, and leaves the work to a goroutine.
 func (e *Edge) Members(q contracts.MembersQuery, w broker.DataWaiter, id uint64) {
-	if !e.spawn(func() { w.Data(id, contracts.AppendNames(nil, e.groups.members(q))) }) {
+	select {
+	case e.polls <- struct{}{}:
+	default:
+		w.Answered(id, contracts.StatusOverload)
+		return
+	}
+	asked := e.spawn(func() {
+		defer func() { <-e.polls }()
+		w.Data(id, contracts.AppendNames(nil, e.groups.members(q)))
+	})
+	if !asked {
+		<-e.polls
 		w.Answered(id, contracts.StatusNotHere)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// probe asks all nodes that live whether they have an address, because the directory cannot be asked. Sessions that
-// connect meanwhile are told of by their nodes, so the answer may be kept for a while.
+// probe asks all nodes that live whether they have an address, because the directory cannot be asked, or may have lost
+// entries. The answer serves those who wait and is not kept: there is no watch to keep it right.
 func (r *router) probe(t *target) {
 	r.counters.probes.Add(1)
 	var nodes []contracts.NodeID
@@ -18,7 +18,7 @@ func (r *router) probe(t *target) {
 		}
 	}
 	if len(nodes) == 0 {
-		r.found(t, nil, time.Now().Add(probedTime))
+		r.found(t, nil, time.Time{})
 		return
 	}
 	q := &question{r: r, t: t, nodes: nodes, left: len(nodes)}
@@ -59,11 +59,7 @@ func (q *question) Answered(i uint64, s contracts.Status) {
 		q.r.unknown(q.t)
 		return
 	}
-	good := time.Now().Add(probedTime)
-	if q.silent {
-		good = time.Time{} // not to be kept: a node that did not answer may have it too
-	}
-	q.r.found(q.t, q.have, good)
+	q.r.found(q.t, q.have, time.Time{})
 }
 
 // unknown answers what waits for a target of which nobody could say where it is: it was not sent.

@@ -10,14 +10,15 @@ import (
 // target is an address to which messages are on their way, or were not long ago, and what is known of where it is.
 //
 // The way of its messages: with a good route they go at once. Else they wait, in next, and somebody asks the directory;
-// while that goes on the target is busy, and whoever settles it owns issued. A message that comes back, because its
-// recipient has moved, waits in bounced. It goes out again before all that came after it, when no message is under way
-// any more that could come back too, and overtake it.
+// while that goes on the target is busy, and whoever settles it owns issued. Nobody asks before every message that was
+// sent by the old route has been answered: one of them may come back, because its recipient has moved. It then waits in
+// bounced, and goes out again before all that came after it.
 type target struct {
 	address contracts.Address
 
 	// guarded by the part's mu
 	nodes   []contracts.NodeID // other nodes that have it; never changed, only replaced
+	here    bool               // whether this node had it when a message was sent last
 	good    time.Time          // until when nodes may be gone by; the zero time: not
 	busy    bool               // asked for, or being settled
 	stale   bool               // it changed while busy: what is being looked up must not be kept
@@ -35,7 +36,7 @@ func (t *target) idle() bool {
 // ask makes the target busy if there is something to find out for, and returns whether it must be asked for. The part's
 // mu is held.
 func (t *target) ask() bool {
-	if t.busy || len(t.bounced) > 0 && t.flying > 0 || len(t.bounced)+len(t.next) == 0 {
+	if t.busy || t.flying > 0 || len(t.bounced)+len(t.next) == 0 {
 		return false
 	}
 	t.busy = true

@@ -18,8 +18,6 @@ const (
 	routeParts    = 16
 	// routeTime is how long a route is gone by: less than the watch that keeps it right, from before the lookup was sent.
 	routeTime = contracts.WatchTTL * 9 / 10
-	// probedTime is how long one is that was found by asking the nodes. They tell of changes while the directory is away.
-	probedTime = 2 * time.Second
 )
 
 // router finds out where messages go, and remembers it. The directory tells this node when an address that it has looked
@@ -31,6 +29,7 @@ type router struct {
 	parts   [routeParts]routes
 	waiting atomic.Int64 // bytes of the messages that wait
 
+	closed    atomic.Bool
 	awayUntil atomic.Pointer[time.Time] // when to ask the directory again; nil: it answers
 
 	mu    sync.Mutex
@@ -61,13 +60,17 @@ func (r *router) route(m *message) {
 	p := r.part(m.to)
 	p.mu.Lock()
 	t := p.get(m.to, r.edge.cfg.Routes/routeParts)
-	if !t.busy && len(t.bounced) == 0 && time.Now().Before(t.good) {
-		nodes := t.nodes
-		t.flying++
-		p.mu.Unlock()
-		r.counters.hits.Add(1)
-		r.dispatch(t, m, nodes)
-		return
+	if !t.busy && len(t.bounced)+len(t.next) == 0 && time.Now().Before(t.good) {
+		// A session that came to this node would be reached faster than what is still on its way to others.
+		if here := r.edge.holds(m.to); here == t.here || t.flying == 0 {
+			t.here = here
+			nodes := t.nodes
+			t.flying++
+			p.mu.Unlock()
+			r.counters.hits.Add(1)
+			r.dispatch(t, m, nodes, here)
+			return
+		}
 	}
 	if r.waiting.Load()+int64(len(m.frame)) > int64(r.edge.cfg.WaitingBytes) {
 		p.mu.Unlock()
@@ -205,8 +208,9 @@ func (r *router) settle(batch []*target, entries [][]contracts.Entry, err error,
 	}
 	var part partialError
 	some := errors.As(err, &part)
+	trusted := r.edge.dir.Trusted() // else some of an address's entries may be missing
 	for i, t := range batch {
-		if err == nil || some && !part.FailedAt(i) {
+		if (err == nil || some && !part.FailedAt(i)) && trusted {
 			r.found(t, r.others(entries[i]), began.Add(routeTime))
 		} else {
 			r.probe(t)
@@ -234,24 +238,20 @@ func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
 	}
 	batch := t.issued
 	t.issued = nil
-	if len(t.bounced) > 0 && t.flying > 0 {
-		// What may still come back would be overtaken: the last answer asks again.
-		t.next = append(batch, t.next...)
-		batch = nil
-	} else {
-		batch = append(t.bounced, batch...)
-		t.bounced = nil
-	}
+	batch = append(t.bounced, batch...)
+	t.bounced = nil
+	t.here = r.edge.holds(t.address)
 	for len(batch) > 0 {
+		here := t.here
 		t.flying += len(batch)
 		p.mu.Unlock()
 		for _, m := range batch {
 			r.waiting.Add(-int64(len(m.frame)))
-			r.dispatch(t, m, nodes)
+			r.dispatch(t, m, nodes, here)
 		}
 		p.mu.Lock()
 		batch = nil
-		if len(t.bounced) == 0 && time.Now().Before(t.good) {
+		if len(t.bounced) == 0 && time.Now().Before(t.good) && r.edge.holds(t.address) == here {
 			batch, t.next = t.next, nil
 			nodes = t.nodes
 		}
@@ -266,9 +266,8 @@ func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
 
 // dispatch sends a message to all nodes where its recipient is, and to its sessions here, which need no broker and no
 // directory. It is counted as flying.
-func (r *router) dispatch(t *target, m *message, others []contracts.NodeID) {
+func (r *router) dispatch(t *target, m *message, others []contracts.NodeID, here bool) {
 	m.target, m.nodes = t, len(others)
-	here := r.edge.holds(t.address)
 	if here {
 		m.nodes++
 	}
@@ -296,7 +295,7 @@ func (r *router) dispatch(t *target, m *message, others []contracts.NodeID) {
 // have moved. It returns false if the message is on its way again.
 func (r *router) landed(m *message, s contracts.Status) bool {
 	moved := s == contracts.StatusNotHere || s == contracts.StatusNobody
-	again := moved && !m.chased
+	again := moved && !m.chased && !r.closed.Load()
 	t := m.target
 	p := r.part(t.address)
 	p.mu.Lock()
@@ -322,6 +321,7 @@ func (r *router) landed(m *message, s contracts.Status) bool {
 
 // giveUp answers what still waits when the edge is closed.
 func (r *router) giveUp() {
+	r.closed.Store(true)
 	for i := range r.parts {
 		p := &r.parts[i]
 		p.mu.Lock()

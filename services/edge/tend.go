@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	tidyWait      = time.Second // between tries to catch up with the directory
-	assertWorkers = 128         // records written anew at a time; the directory gathers them into pipelines
+	tidyWait      = 250 * time.Millisecond // between tries to write what the directory does not have yet
+	buryWait      = time.Second            // between tries to remove what it still has
+	assertWorkers = 128                    // records written anew at a time; the directory gathers them into pipelines
 )
 
 // tend keeps the directory in step with the sessions of this node, which are the truth: when entries may have been lost it
@@ -24,29 +25,32 @@ func (e *Edge) tend() {
 			return
 		case <-e.dir.Restored():
 			e.metrics.restored.Inc()
-			e.routes.forget() // the watches that kept them right are lost too
+			e.generation.Add(1) // before anything else: what is being recorded now may be lost
+			e.routes.forget()   // the watches that kept them right are lost too
 			e.friends.refresh()
 			e.groups.reassert()
 			e.assert(true)
 		case <-tick.C:
-			e.lay()
 			e.assert(false)
 		}
 	}
 }
 
-// lay removes the records of ghosts, as far as the directory takes that.
-func (e *Edge) lay() {
-	e.ghostsMu.Lock()
-	ghosts := e.ghosts
-	e.ghosts = nil
-	e.ghostsMu.Unlock()
-	for i, g := range ghosts {
-		if e.ctx.Err() != nil || !e.remove(g) {
-			e.ghostsMu.Lock()
-			e.ghosts = append(e.ghosts, ghosts[i:]...)
-			e.ghostsMu.Unlock()
-			return
+// bury removes the records of ghosts, as far as the directory takes that, until the edge is closed. It is apart from tend:
+// who is there comes before who is not.
+func (e *Edge) bury() {
+	for e.pause(buryWait) {
+		e.ghostsMu.Lock()
+		ghosts := e.ghosts
+		e.ghosts = nil
+		e.ghostsMu.Unlock()
+		for i, g := range ghosts {
+			if e.ctx.Err() != nil || !e.remove(g, true) {
+				e.ghostsMu.Lock()
+				e.ghosts = append(e.ghosts, ghosts[i:]...)
+				e.ghostsMu.Unlock()
+				break
+			}
 		}
 	}
 }

@@ -46,11 +46,14 @@ func (s *Session) observe(id uint64, clients []contracts.ClientID) {
 			_ = s.offer(frame, receipt{}) // one that is too slow is found out by the next push
 		})
 		s.mu.Lock()
-		left := s.left
-		s.mu.Unlock()
-		if left { // meanwhile
-			s.edge.friends.unwatch(s, clients)
+		var gone []contracts.ClientID // unwatched meanwhile, or the session ended
+		for _, c := range clients {
+			if _, still := s.watches[c]; !still || s.left {
+				gone = append(gone, c)
+			}
 		}
+		s.mu.Unlock()
+		s.edge.friends.unwatch(s, gone)
 	})
 }
 

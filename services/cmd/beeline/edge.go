@@ -114,7 +114,11 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg.LeaseTTL, cfg.LeaseRenewal = c.Times.LeaseTTL, c.Times.LeaseRenewal
 	cfg.DrainTime, cfg.StopTime = c.Times.DrainTime, c.Times.StopTime
 	cfg.Edge = c.edge()
+	cfg.HookURL = c.Tokens.HookURL
 	var err error
+	if cfg.HookSecret, err = secret("hook-secret", c.Tokens.HookSecret, c.Tokens.HookSecretFile); err != nil {
+		return node.Config{}, err
+	}
 	if cfg.ProxyTrust, err = parsePrefixes(c.Clients.ProxyTrust); err != nil {
 		return node.Config{}, err
 	}

@@ -40,13 +40,16 @@ type clientFlags struct {
 }
 
 type tokenFlags struct {
-	TokenKeys     []string `name:"token-key" placeholder:"KEY" help:"Key that tokens may be signed with: [kid=]ALG:@FILE or HS256:base64:SECRET, where ALG is HS256, RS256, ES256 or EdDSA. Repeat it to have two during a change. Others on the machine can read a command line: prefer @FILE."`
-	TokenIssuer   string   `name:"token-issuer" placeholder:"NAME" help:"What a token's iss must be. Not given: anything."`
-	TokenAudience string   `name:"token-audience" placeholder:"NAME" help:"What must be in a token's aud. Not given: anything."`
-	AllowSend     []string `name:"allow-send" placeholder:"PATTERN" help:"To whom clients may send whose token does not say it, or who have none: names, in which * stands for anything. Not given: to nobody. Repeat it for more."`
-	AllowGroups   []string `name:"allow-groups" placeholder:"PATTERN" help:"Which groups clients may join and publish to whose token does not say it, or who have none; as --allow-send. Not given: none."`
-	AllowWatch    []string `name:"allow-watch" placeholder:"PATTERN" help:"Whose presence clients may watch whose token does not say it, or who have none; as --allow-send. Not given: nobody's."`
-	Anonymous     bool     `name:"anonymous" help:"Let clients name themselves without a token. For development only: anybody can be anybody."`
+	TokenKeys      []string `name:"token-key" placeholder:"KEY" help:"Key that tokens may be signed with: [kid=]ALG:@FILE or HS256:base64:SECRET, where ALG is HS256, RS256, ES256 or EdDSA. Repeat it to have two during a change. Others on the machine can read a command line: prefer @FILE."`
+	TokenIssuer    string   `name:"token-issuer" placeholder:"NAME" help:"What a token's iss must be. Not given: anything."`
+	TokenAudience  string   `name:"token-audience" placeholder:"NAME" help:"What must be in a token's aud. Not given: anything."`
+	AllowSend      []string `name:"allow-send" placeholder:"PATTERN" help:"To whom clients may send whose token does not say it, or who have none: names, in which * stands for anything. Not given: to nobody. Repeat it for more."`
+	AllowGroups    []string `name:"allow-groups" placeholder:"PATTERN" help:"Which groups clients may join and publish to whose token does not say it, or who have none; as --allow-send. Not given: none."`
+	HookURL        string   `name:"hook-url" placeholder:"URL" help:"http:// or https:// address that is asked (POST) whether a client may join a group or watch another when its token does not say so. Not given: then it may not."`
+	HookSecret     string   `name:"hook-secret" placeholder:"SECRET" help:"Signs what is asked there; better in BEELINE_HOOK_SECRET or in a file."`
+	HookSecretFile string   `name:"hook-secret-file" placeholder:"FILE" help:"File with that secret."`
+	AllowWatch     []string `name:"allow-watch" placeholder:"PATTERN" help:"Whose presence clients may watch whose token does not say it, or who have none; as --allow-send. Not given: nobody's."`
+	Anonymous      bool     `name:"anonymous" help:"Let clients name themselves without a token. For development only: anybody can be anybody."`
 }
 
 type natsFlags struct {

@@ -7,7 +7,8 @@
 -- returns  the record: {session, entry, session, entry, ...}
 
 local time = redis.call('TIME')
-local ends = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ends = string.format('%.0f', now + ARGV[2])
 local added = redis.pcall('ZADD', KEYS[2], ends, ARGV[1])
 if type(added) == 'table' and added.err then
   -- Nobody but Beeline writes these keys, so what is of another type is garbage.
@@ -16,6 +17,9 @@ if type(added) == 'table' and added.err then
   end
   redis.call('DEL', KEYS[2])
   redis.call('ZADD', KEYS[2], ends, ARGV[1])
+end
+if added == 1 then -- a new watcher: whoever's watch has ended makes room
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now))
 end
 redis.call('PEXPIRE', KEYS[2], ARGV[2])
 local record = redis.pcall('HGETALL', KEYS[1])
