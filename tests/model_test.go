@@ -752,16 +752,21 @@ func sameCourier(c edge.Courier) edge.Courier       { return c }
 // The residents are sessions 0 to 2, on the node of that number.
 var (
 	connectTwice = []step{
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
-		{op: opConnect, a: 0, b: 2}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opConnect, a: 0, b: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opConnect, a: 0, b: 2},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	}
 	wipeAndSend = []step{
 		{op: opConnect, a: 0, b: 1, rest: true}, {op: opWipe}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
 	}
 	wipeAndWait  = []step{{op: opConnect, a: 0, b: 1, rest: true}, {op: opWipe}, {op: opWait, a: 3, rest: true}}
 	crashAndSend = []step{
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
-		{op: opCrash, a: 1}, {op: opWait, a: 3, rest: true}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opConnect, a: 0, b: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opCrash, a: 1},
+		{op: opWait, a: 3, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	}
 	leaveOneOf2 = []step{
 		{op: opConnect, a: 0, b: 1, rest: true}, {op: opConnect, a: 0, b: 2, rest: true}, {op: opLeave, a: 0, rest: true},
@@ -801,20 +806,32 @@ func TestModelSeesWhatIsBroken(t *testing.T) {
 // Plans that were worth keeping.
 var kept = map[string][]step{
 	"known to be away, wiped, connects": {
-		{op: opSend, a: 0, b: 0, n: 1, rest: true}, {op: opWipe},
-		{op: opConnect, a: 0, b: 1}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opWipe},
+		{op: opConnect, a: 0, b: 1},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	},
 	"known, wiped, a second connects": {
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opSend, a: 0, b: 0, n: 1, rest: true}, {op: opWipe},
-		{op: opConnect, a: 0, b: 2}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opConnect, a: 0, b: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opWipe},
+		{op: opConnect, a: 0, b: 2},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	},
 	"known, wiped, a second connects when all is well again": {
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opSend, a: 0, b: 0, n: 1, rest: true}, {op: opWipe}, {op: opWait, a: 3, rest: true},
-		{op: opConnect, a: 0, b: 2}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opConnect, a: 0, b: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opWipe},
+		{op: opWait, a: 3, rest: true},
+		{op: opConnect, a: 0, b: 2},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	},
 	"known to be away, wiped, connects when all is well again": {
-		{op: opSend, a: 0, b: 0, n: 1, rest: true}, {op: opWipe}, {op: opWait, a: 3, rest: true},
-		{op: opConnect, a: 0, b: 1}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opWipe},
+		{op: opWait, a: 3, rest: true},
+		{op: opConnect, a: 0, b: 1},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 	},
 }
 

@@ -158,16 +158,20 @@ func (d *Directory) change(ctx context.Context, s script, a contracts.Address, a
 	if err != nil {
 		return nil, nil, err // and cmd may be in use
 	}
-	var lists [2][]string
+	lists := make([][]string, 2)
+	if len(cmd.Val()) > len(lists) {
+		return nil, nil, errReply
+	}
 	for i, reply := range cmd.Val() {
 		list, ok := reply.([]any)
-		if !ok || i >= len(lists) {
+		if !ok {
 			return nil, nil, errReply
 		}
-		for _, v := range list {
-			s, _ := v.(string)
-			lists[i] = append(lists[i], s)
+		strs := make([]string, len(list))
+		for j, v := range list {
+			strs[j], _ = v.(string)
 		}
+		lists[i] = strs
 	}
 	for _, name := range lists[1] {
 		if n, err := contracts.ParseNodeID(name); err == nil && n != d.cfg.Node {

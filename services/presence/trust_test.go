@@ -20,13 +20,13 @@ func TestTrustReturnsALifeAfterTheLease(t *testing.T) {
 		if !tr.lose(0) || tr.lose(0) || !tr.isLost() {
 			t.Error("the lease is not lost once")
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		expect(false)
 		tr.regain(time.Second)
 		if tr.lose(0) || tr.isLost() { // a reply from before
 			t.Error("the lease is lost again by an old reply")
 		}
-		time.Sleep(time.Second - 1)
+		<-time.After(time.Second - 1)
 		expect(false)
 		time.Sleep(1)
 		expect(true)

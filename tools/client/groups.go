@@ -52,8 +52,7 @@ func (c *Client) Leave(ctx context.Context, group contracts.GroupName) error {
 
 // causeOf is err without what it says of a message.
 func causeOf(err error) error {
-	var sendErr *SendError
-	if errors.As(err, &sendErr) {
+	if sendErr, ok := errors.AsType[*SendError](err); ok {
 		return sendErr.Err
 	}
 	return err
@@ -144,8 +143,7 @@ func (c *Client) rejoined(l *link, g contracts.GroupName, err error) {
 		l.joined = append(l.joined, g)
 		return
 	}
-	var answer *contracts.Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*contracts.Error](err); ok {
 		switch answer.Code {
 		case contracts.CodeForbidden, contracts.CodeBadRequest:
 			c.mu.Lock()

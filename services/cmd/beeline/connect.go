@@ -115,8 +115,7 @@ func explainSend(err error, to contracts.ClientID, limit time.Duration) error {
 
 // explainGroup names the group of which the server says something.
 func explainGroup(err error, g contracts.GroupName) error {
-	var answer *contracts.Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*contracts.Error](err); ok {
 		return &contracts.Error{Code: answer.Code, Message: "group " + string(g) + ": " + answer.Message}
 	}
 	return err
@@ -124,8 +123,7 @@ func explainGroup(err error, g contracts.GroupName) error {
 
 // explainWatch says what the server says of a watch.
 func explainWatch(err error) error {
-	var answer *contracts.Error
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*contracts.Error](err); ok {
 		return &contracts.Error{Code: answer.Code, Message: "watch: " + answer.Message}
 	}
 	return err

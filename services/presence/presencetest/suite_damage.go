@@ -67,12 +67,12 @@ func lostLeases(w *world) {
 	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
 	s := a.connect("ann")
 	b.expect("ann", s)
-	time.Sleep(shortLife + shortLife/2) // the time of grace after the start
-	a.gate.Cut()                        // for a while, it cannot take its lease again
+	<-time.After(shortLife + shortLife/2) // the time of grace after the start
+	a.gate.Cut()                          // for a while, it cannot take its lease again
 	w.must(w.Client.Del(w.Context(), w.leaseKey("b")).Err())
 	w.until("b doubts", func() bool { b.expect("ann", s); return !b.Trusted() })
 	w.must(w.Client.Del(w.Context(), w.leaseKey("a")).Err())
-	for over := time.Now().Add(shortLife / 2); time.Now().Before(over); time.Sleep(5 * time.Millisecond) {
+	for over := time.Now().Add(shortLife / 2); time.Now().Before(over); <-time.After(5 * time.Millisecond) {
 		b.expect("ann", s)
 	}
 	a.gate.Mend()
@@ -98,7 +98,7 @@ func uncertain(w *world) {
 		for {
 			select {
 			case <-a.Restored():
-				time.Sleep(shortLife / 10) // it has many others to write
+				<-time.After(shortLife / 10) // it has many others to write
 				a.reconnect("ann", live)
 			case <-stop:
 				return

@@ -82,7 +82,7 @@ func watchEnds(w *world) {
 		} else if time.Since(asked) > ttl+promptly {
 			w.Fatalf("a watch of %v did not end: %v", ttl, got)
 		}
-		time.Sleep(20 * time.Millisecond)
+		<-time.After(20 * time.Millisecond)
 	}
 	w.until("nothing is left of it", func() bool { return w.Client.Exists(w.Context(), w.watchersKey("ann")).Val() == 0 })
 	// One that lasts keeps the set, and not the one that ends.
