@@ -36,9 +36,10 @@ type commands struct {
 
 const description = "Real-time messages between clients on different servers. Start with `beeline dev`."
 
-// run does what args ask for and returns the exit code. Errors are printed as one sentence on stderr.
+// run does what args, of which the first is how the program was called, ask for, and returns the exit code. Errors are printed as one sentence on stderr.
 func run(ctx context.Context, args []string, getenv func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &process{
+		program:  args[0],
 		getenv:   getenv,
 		stdin:    stdin,
 		stdout:   &lockedWriter{w: stdout},
@@ -47,7 +48,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		now:      time.Now,
 		start:    startNode,
 	}
-	return p.run(ctx, args, stdout)
+	return p.run(ctx, args[1:], stdout)
 }
 
 // run is the function run with the process made. Help goes to the bare writer, which knows how wide the terminal is.

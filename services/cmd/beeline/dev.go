@@ -58,21 +58,21 @@ func (d *dev) explain(w io.Writer) {
 	}
 	first, last := d.firstAndLastEdge()
 	fmt.Fprintf(w, `
-Try it in two other terminals, with bob on %s and alice on %s:
+Try it in two other terminals, with bob on %[2]s and alice on %[3]s:
 
-  beeline listen --as bob --url %s
-  beeline send --as alice --to bob --url %s '{"hi":1}'
+  %[1]s listen --as bob --url %[4]s
+  %[1]s send --as alice --to bob --url %[5]s '{"hi":1}'
 
 To a group, all members get it:
 
-  beeline listen --as bob --group room --url %s
-  beeline send --as alice --group room --url %s '{"hi":1}'
+  %[1]s listen --as bob --group room --url %[4]s
+  %[1]s send --as alice --group room --url %[5]s '{"hi":1}'
 
 Or let them talk:
 
-  beeline chat --as bob --to alice --url %s
-  beeline chat --as alice --to bob --url %s
-`, first.name, last.name, first.address, last.address, first.address, last.address, first.address, last.address)
+  %[1]s chat --as bob --to alice --url %[4]s
+  %[1]s chat --as alice --to bob --url %[5]s
+`, d.process.program, first.name, last.name, first.address, last.address)
 }
 
 // firstAndLastEdge returns two edges, different ones if there are.

@@ -19,7 +19,7 @@ import (
 // devURLs returns where clients connect, once everything runs.
 func devURLs(t *testing.T, b *background) []string {
 	t.Helper()
-	text := b.stdout.wait(t, "beeline chat --as alice")
+	text := b.stdout.wait(t, "chat --as alice")
 	var urls []string
 	for _, line := range regexp.MustCompile(`(?m)^  edge a\d +(ws://\S+)`).FindAllStringSubmatch(text, -1) {
 		urls = append(urls, line[1])

@@ -20,5 +20,5 @@ func main() {
 		signal.Stop(signals) // first: the second signal ends the process at once, as if nobody had ever listened
 		cancel()
 	}()
-	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args, os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 }

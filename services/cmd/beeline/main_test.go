@@ -39,7 +39,7 @@ type result struct {
 func call(t *testing.T, stdin string, environment []string, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := run(t.Context(), args, lookup(environment), strings.NewReader(stdin), &stdout, &stderr)
+	code := run(t.Context(), append([]string{"beeline"}, args...), lookup(environment), strings.NewReader(stdin), &stdout, &stderr)
 	return result{code, stdout.String(), stderr.String()}
 }
 
@@ -145,7 +145,8 @@ func begin(t *testing.T, start func(context.Context, node.Config) (runningNode, 
 		start = startNode
 	}
 	p := &process{
-		getenv: lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: start,
+		program: "beeline",
+		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: start,
 	}
 	go func() {
 		defer close(b.ended)

@@ -13,6 +13,7 @@ import (
 
 // process is what a command may use of the process that it runs in.
 type process struct {
+	program  string // how it was called: what a person can paste
 	getenv   func(string) string
 	stdin    io.Reader
 	stdout   io.Writer // safe for concurrent use, as is stderr

@@ -59,7 +59,7 @@ func (p *program) exit(t *testing.T) error {
 func devProgram(t *testing.T) (p *program, redis int) {
 	t.Helper()
 	p = runProgram(t, "dev", "--port", "0", "--admin-port", "0", "--redis", "server")
-	text := p.stdout.wait(t, "beeline chat --as alice")
+	text := p.stdout.wait(t, "chat --as alice")
 	redis, err := strconv.Atoi(regexp.MustCompile(`process (\d+)`).FindStringSubmatch(text)[1])
 	if err != nil {
 		t.Fatal(err)
