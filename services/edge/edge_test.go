@@ -17,6 +17,7 @@ func fails(contracts.Address) error { return errLost }
 func TestMessageThatComesBackIsNotOvertaken(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, e *Edge, d *directoryFake, c *courierFake) {
+		t.Helper()
 		alice := connect(e, "alice")
 		synctest.Wait()
 		bob := contracts.ClientID("bob")
@@ -51,6 +52,7 @@ func TestMessageThatComesBackIsNotOvertaken(t *testing.T) {
 func TestReconnectToTheSameNodeIsToldEvenIfTheOldSessionWasStillJoining(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, e *Edge, d *directoryFake, c *courierFake) {
+		t.Helper()
 		d.watchers = []contracts.NodeID{"a2"}
 		entered := make(chan struct{})
 		release := make(chan struct{})
@@ -83,6 +85,7 @@ func TestGroupIsRecordedForCertain(t *testing.T) {
 	t.Run("after a removal whose answer was lost", func(t *testing.T) {
 		t.Parallel()
 		bubble(t, func(t *testing.T, e *Edge, d *directoryFake, _ *courierFake) {
+			t.Helper()
 			s := connect(e, "bob")
 			synctest.Wait()
 			s.joinGroup(&contracts.Request{ID: 1, HasID: true, Group: room})
@@ -102,6 +105,7 @@ func TestGroupIsRecordedForCertain(t *testing.T) {
 	t.Run("after a record whose answer was lost", func(t *testing.T) {
 		t.Parallel()
 		bubble(t, func(t *testing.T, e *Edge, d *directoryFake, _ *courierFake) {
+			t.Helper()
 			s := connect(e, "bob")
 			synctest.Wait()
 			d.hooks(fails, nil)
@@ -120,6 +124,7 @@ func TestGroupIsRecordedForCertain(t *testing.T) {
 func TestSessionRecordedDuringAWipeIsRecordedAgain(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, e *Edge, d *directoryFake, _ *courierFake) {
+		t.Helper()
 		bob := contracts.ClientID("bob")
 		wiped := false
 		d.hooks(func(contracts.Address) error {
