@@ -97,6 +97,7 @@ type Edge struct {
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
+	behind     atomic.Bool   // some ready session may have no record
 	generation atomic.Uint64 // counts the times that the directory may have lost entries
 	polls      chan struct{} // places for members questions of other nodes
 	closing    sync.RWMutex

@@ -109,6 +109,7 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 	}
 	if err != nil {
 		e.metrics.directoryErrors.Inc()
+		e.behind.Store(true)
 		return nil, err
 	}
 	if !e.dir.Trusted() { // then nobody knows who goes by an older record
@@ -120,6 +121,7 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 		s.mu.Lock()
 		s.recorded = false
 		s.mu.Unlock()
+		e.behind.Store(true)
 	}
 	return others, nil
 }
@@ -132,6 +134,9 @@ func (s *Session) announce(ready []byte) {
 		return
 	}
 	s.ready = true
+	if !s.recorded {
+		s.edge.behind.Store(true)
+	}
 	s.queue.add(ready, receipt{})
 	s.edge.roster.add(s.identity.Client, s)
 	s.release()

@@ -31,7 +31,9 @@ func (e *Edge) tend() {
 			e.groups.reassert()
 			e.assert(true)
 		case <-tick.C:
-			e.assert(false)
+			if e.behind.Swap(false) {
+				e.assert(false)
+			}
 		}
 	}
 }
