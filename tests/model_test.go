@@ -36,6 +36,7 @@ const (
 	modelClients = 3
 	modelSteps   = 24
 	resident     = "resident"
+	modelSeed    = "20261122"
 	modelChecks  = 40 // unless -rapid.checks says otherwise; each takes about 0.1 s
 	// mourning is how long a dead node's clients may be unsure: the lease, and the age of what others know of it.
 	mourning = 6500 * time.Millisecond
@@ -144,6 +145,7 @@ type world struct {
 	died     map[contracts.ClientID]time.Time  // when a session of it last did
 	trouble  time.Time                         // the last crash or wipe
 	wiped    time.Time
+	newborn  time.Time // when a node started last that cannot know that Redis was emptied just before
 	stops    sync.WaitGroup
 	trace    []string
 	broken   string // the first promise that was broken
@@ -362,6 +364,9 @@ func (w *world) crash(i int) {
 }
 
 func (w *world) restart(i int) {
+	if time.Since(w.wiped) < healing {
+		w.newborn = time.Now()
+	}
 	if w.up[i] {
 		return
 	}
@@ -435,7 +440,7 @@ func (w *world) listen() {
 
 // judge decides whether what became of a message is right.
 func (w *world) judge(m *message) {
-	if m.orphan {
+	if m.orphan || w.excused(m) {
 		return
 	}
 	shown := 0
@@ -469,6 +474,13 @@ func (w *world) judge(m *message) {
 			w.breaks(promiseReady, "message %d to %s was not shown to its session %.6s on %d, and answered %s", m.n, m.to, s.Ready.Session, s.node, m.outcome)
 		}
 	}
+}
+
+// excused is what the system does not promise yet: a node that starts within healing after Redis was emptied takes what is
+// missing for gone, until the others have written it again (services/presence/DESIGN.md, "Where it hurts").
+func (w *world) excused(m *message) bool {
+	since := m.posted.Sub(w.newborn)
+	return since >= 0 && since < healing
 }
 
 // compare holds the directory against the live sessions.
@@ -542,6 +554,10 @@ func TestPresenceKeepsItsPromises(t *testing.T) { // not parallel: it sets a fla
 		before := checks.Value.String()
 		_ = checks.Value.Set(strconv.Itoa(modelChecks))
 		defer func() { _ = checks.Value.Set(before) }()
+	}
+	if seed := flag.Lookup("rapid.seed"); seed.Value.String() == "0" { // the same plans each time, unless -rapid.seed asks for others
+		_ = seed.Value.Set(modelSeed)
+		defer func() { _ = seed.Value.Set("0") }()
 	}
 	plans := rapid.SliceOfN(steps, 4, modelSteps)
 	rapid.Check(t, func(rt *rapid.T) {
