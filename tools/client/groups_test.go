@@ -94,7 +94,7 @@ func TestAGroupIsJoinedPublishedToAndLeft(t *testing.T) {
 	p = s.again(t, p)
 	publishAsync := make(chan result, 1)
 	for c.PublishAsync("room", hi, func(r client.Result, err error) { publishAsync <- result{r, err} }) != nil {
-		time.Sleep(time.Millisecond) // until it is online
+		<-time.After(time.Millisecond) // until it is online
 	}
 	r = p.want(contracts.OpPublish, "room") // and has joined nothing before
 	p.say(fmt.Sprintf(`{"id":%d,"error":{"code":"unknown","message":"x"}}`, r.ID))
