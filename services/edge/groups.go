@@ -29,8 +29,8 @@ type group struct {
 	// there are none.
 	recorded recorded
 	syncing  bool
-	joining  []func(error) // told when recorded is true
-	gone     bool          // being taken out of the table: whoever joins waits for that
+	joining  []func() // told when recorded is true
+	gone     bool     // being taken out of the table: whoever joins waits for that
 }
 
 // recorded is what the directory has of a group. It is unknown while that is being changed, and when a change failed: it may
@@ -90,8 +90,8 @@ func (g *groups) deliver(name contracts.GroupName, frame []byte) contracts.Statu
 	return contracts.StatusDelivered
 }
 
-// join makes a session a member. done is told, once, when messages reach it from everywhere, or why they will not.
-func (g *groups) join(name contracts.GroupName, s *Session, done func(error)) {
+// join makes a session a member. done is called, once, when messages reach it from everywhere.
+func (g *groups) join(name contracts.GroupName, s *Session, done func()) {
 	for {
 		g.mu.Lock()
 		x := g.m[name]
@@ -108,7 +108,7 @@ func (g *groups) join(name contracts.GroupName, s *Session, done func(error)) {
 		x.members[s] = struct{}{}
 		if x.recorded == recordedYes && !x.syncing {
 			x.mu.Unlock()
-			done(nil)
+			done()
 			return
 		}
 		x.joining = append(x.joining, done)
@@ -155,7 +155,7 @@ func (g *groups) follow(x *group) {
 				g.mu.Unlock()
 			}
 			for _, f := range done {
-				f(nil)
+				f()
 			}
 			return
 		}
@@ -212,7 +212,7 @@ func (g *groups) record(x *group, want, again bool) bool {
 	}
 	x.mu.Unlock()
 	for _, f := range done {
-		f(nil)
+		f()
 	}
 	return err == nil
 }

@@ -26,7 +26,7 @@ func (s *Session) enter(id uint64, name contracts.GroupName) {
 		s.refuse(&contracts.Request{ID: id, HasID: true}, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session is in too many groups"})
 		return
 	}
-	s.edge.groups.join(name, s, func(error) { s.push(contracts.AppendDone(nil, id), receipt{}) })
+	s.edge.groups.join(name, s, func() { s.push(contracts.AppendDone(nil, id), receipt{}) })
 	s.mu.Lock()
 	left := s.left
 	s.mu.Unlock()

@@ -17,11 +17,16 @@ type rosterPart struct {
 }
 
 func (r *roster) part(c contracts.ClientID) *rosterPart {
+	return &r.parts[hash(string(c))%64]
+}
+
+// hash spreads ids over the parts of a table: FNV-1a, folded.
+func hash(id string) uint32 {
 	h := uint32(2166136261)
-	for i := range len(c) {
-		h = (h ^ uint32(c[i])) * 16777619
+	for i := range len(id) {
+		h = (h ^ uint32(id[i])) * 16777619
 	}
-	return &r.parts[(h^h>>13)%64]
+	return h ^ h>>13
 }
 
 // of returns the sessions of a client. The slice is not to be changed.

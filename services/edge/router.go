@@ -48,11 +48,7 @@ func newRouter(e *Edge) *router {
 }
 
 func (r *router) part(a contracts.Address) *routes {
-	h := uint32(2166136261)
-	for i := range len(a.ID) {
-		h = (h ^ uint32(a.ID[i])) * 16777619
-	}
-	return &r.parts[(h^h>>13)%routeParts]
+	return &r.parts[hash(a.ID)%routeParts]
 }
 
 // route takes a message over. It does not wait.
