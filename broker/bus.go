@@ -19,6 +19,8 @@ type Handler interface {
 	// Begin and End enclose the records of one node message.
 	Begin()
 	End()
+	// Met says that another node was heard: for the first time, or since it was started anew.
+	Met(p contracts.Peer)
 	// Message is a frame for a client, or the members of a group, of this node. w is told once, with id, what became of it.
 	Message(to contracts.Address, frame []byte, w Waiter, id uint64)
 	// Evict asks to end a session of a client. w is told StatusDelivered, or StatusNotHere.
@@ -173,7 +175,10 @@ func (b *Bus) receive(shard int, data []byte) {
 	}
 	b.counters.received.Add(1)
 	l := b.link(bundle.From, shard)
-	from := l.originOf(bundle.Epoch)
+	from, fresh := l.originOf(bundle.Epoch)
+	if fresh {
+		b.handler.Met(contracts.Peer{Node: bundle.From, Epoch: bundle.Epoch})
+	}
 	b.Begin()
 	b.handler.Begin()
 	defer b.End()
@@ -216,12 +221,14 @@ func (b *Bus) receive(shard int, data []byte) {
 	}
 }
 
-// originOf returns who takes the answers for that start of the node at the other end of the link. Only the shard's own goroutine calls it.
-func (l *link) originOf(epoch contracts.Epoch) *origin {
-	if l.origin == nil || l.origin.epoch != epoch {
+// originOf returns who takes the answers for that start of the node at the other end of the link, and whether it is heard
+// for the first time. Only the shard's own goroutine calls it.
+func (l *link) originOf(epoch contracts.Epoch) (o *origin, fresh bool) {
+	fresh = l.origin == nil || l.origin.epoch != epoch
+	if fresh {
 		l.origin = &origin{link: l, epoch: epoch}
 	}
-	return l.origin
+	return l.origin, fresh
 }
 
 func (b *Bus) malformed(shard int) {

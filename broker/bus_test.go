@@ -28,6 +28,7 @@ type node struct {
 	mu     sync.Mutex
 	frames map[contracts.Address][]string
 	ended  []contracts.SessionID
+	met    []contracts.Peer
 }
 
 func (n *node) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
@@ -60,6 +61,12 @@ func (n *node) Probe(a contracts.Address, w broker.Waiter, id uint64) {
 
 func (n *node) Members(q contracts.MembersQuery, w broker.DataWaiter, id uint64) {
 	w.Data(id, contracts.AppendNames(nil, []contracts.ClientID{q.After, contracts.ClientID(q.Group)}))
+}
+
+func (n *node) Met(p contracts.Peer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.met = append(n.met, p)
 }
 
 func (*node) Begin() {}
@@ -162,6 +169,26 @@ func TestRecordsArriveInOrderAndAreAnsweredOnce(t *testing.T) {
 	}
 }
 
+func TestNodeIsMetOncePerStart(t *testing.T) {
+	t.Parallel()
+	server := brokertest.New(t)
+	one := join(t, server.URL(), "a1", 1, contracts.StatusDelivered, 5*time.Second)
+	for epoch := range contracts.Epoch(2) {
+		two := join(t, server.URL(), "a2", 2+epoch, contracts.StatusDelivered, 5*time.Second)
+		a := newAnswers(t, 3)
+		for i := range uint64(3) {
+			two.bus.Send("a1", bob, []byte("{}\n"), a, i)
+		}
+		a.all(contracts.StatusDelivered)
+		two.bus.Close()
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if want := []contracts.Peer{{Node: "a2", Epoch: 2}, {Node: "a2", Epoch: 3}}; !slices.Equal(one.met, want) {
+		t.Errorf("met %v, not %v", one.met, want)
+	}
+}
+
 func TestNodeThatIsNotThereIsNoticedAtOnce(t *testing.T) {
 	t.Parallel()
 	server := brokertest.New(t)
@@ -245,6 +272,7 @@ func (n *lateNode) Message(_ contracts.Address, _ []byte, w broker.Waiter, id ui
 }
 
 func (*lateNode) Changed(contracts.Address, broker.Waiter, uint64) {}
+func (*lateNode) Met(contracts.Peer)                                {}
 func (*lateNode) Probe(contracts.Address, broker.Waiter, uint64)   {}
 
 func (*lateNode) Members(contracts.MembersQuery, broker.DataWaiter, uint64) {}

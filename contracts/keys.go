@@ -1,5 +1,7 @@
 package contracts
 
+import "strconv"
+
 // Key is a Redis key built by this package. Nothing else makes one.
 // What belongs to one address shares its hash tag `{…}`, and so one slot of a Redis Cluster and one script.
 type Key string
@@ -23,6 +25,16 @@ func LeaseKey(c ClusterName, n NodeID) Key { return Key(KeyPrefix(c) + "lease:{"
 
 // NodesKey is the set of all node ids that ever took a lease and were not swept since.
 func NodesKey(c ClusterName) Key { return Key(KeyPrefix(c) + "nodes") }
+
+// Origins is how many keys [OriginKey] has: enough for the masters of a Redis Cluster of up to 64, evenly shared out, to
+// hold one each (a given one of 64 has none with a chance of 1 in 3,000, of 32 with 1 in 10 million).
+const Origins = 512
+
+// OriginKey is the string that says which data a master holds, and since when. In a Redis Cluster, each master keeps one
+// of the [Origins] keys; elsewhere there is only that with i = 0.
+func OriginKey(c ClusterName, i int) Key {
+	return Key(KeyPrefix(c) + "origin:{" + strconv.Itoa(i) + "}")
+}
 
 // SweepKey is the lock of the one node that looks for dead records at a time.
 func SweepKey(c ClusterName) Key { return Key(KeyPrefix(c) + "sweep") }

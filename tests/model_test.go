@@ -141,11 +141,11 @@ type world struct {
 	sessions []*session // the live ones; of each node one that only sends and is sent to
 	messages []*message // sent since the last rest
 	all      map[int]*message
+	leaving  []*session                        // ended since the last rest: their records may not be removed yet
 	lost     map[contracts.SessionID]time.Time // what died with a node
 	died     map[contracts.ClientID]time.Time  // when a session of it last did
 	trouble  time.Time                         // the last crash or wipe
 	wiped    time.Time
-	newborn  time.Time // when a node started last that cannot know that Redis was emptied just before
 	stops    sync.WaitGroup
 	trace    []string
 	broken   string // the first promise that was broken
@@ -318,6 +318,7 @@ func (w *world) gone(s *session) {
 func (w *world) leave(s *session, rude bool) {
 	w.note("%s leaves %d: %.6s (rude: %v)", s.who, s.node, s.Ready.Session, rude)
 	w.gone(s)
+	w.leaving = append(w.leaving, s)
 	if rude {
 		w.cut(s)
 		return
@@ -360,13 +361,15 @@ func (w *world) crash(i int) {
 			w.cut(s)
 		}
 	}
+	for _, s := range w.leaving {
+		if s.node == i {
+			w.lost[s.Ready.Session] = time.Now()
+		}
+	}
 	w.stops.Go(bury)
 }
 
 func (w *world) restart(i int) {
-	if time.Since(w.wiped) < healing {
-		w.newborn = time.Now()
-	}
 	if w.up[i] {
 		return
 	}
@@ -414,7 +417,7 @@ func (w *world) rest() {
 	for _, m := range w.messages {
 		w.judge(m)
 	}
-	w.messages = nil
+	w.messages, w.leaving = nil, nil
 	w.compare()
 }
 
@@ -440,7 +443,7 @@ func (w *world) listen() {
 
 // judge decides whether what became of a message is right.
 func (w *world) judge(m *message) {
-	if m.orphan || w.excused(m) {
+	if m.orphan {
 		return
 	}
 	shown := 0
@@ -474,13 +477,6 @@ func (w *world) judge(m *message) {
 			w.breaks(promiseReady, "message %d to %s was not shown to its session %.6s on %d, and answered %s", m.n, m.to, s.Ready.Session, s.node, m.outcome)
 		}
 	}
-}
-
-// excused is what the system does not promise yet: a node that starts within healing after Redis was emptied takes what is
-// missing for gone, until the others have written it again (services/presence/DESIGN.md, "Where it hurts").
-func (w *world) excused(m *message) bool {
-	since := m.posted.Sub(w.newborn)
-	return since >= 0 && since < healing
 }
 
 // compare holds the directory against the live sessions.
@@ -594,7 +590,9 @@ func newWired(t *testing.T, s sabotage) *wired {
 		t.Fatal(err)
 	}
 	t.Cleanup(nats.Shutdown)
-	w := &wired{t: t, nats: nats, mini: presencetest.StartMini(t), directory: s.directory, courier: s.courier}
+	mini := presencetest.StartMini(t)
+	presencetest.Settle(t, mini.Config(), "a")
+	w := &wired{t: t, nats: nats, mini: mini, directory: s.directory, courier: s.courier}
 	t.Cleanup(func() {
 		for _, n := range w.nodes {
 			n.bury()
@@ -635,7 +633,7 @@ func (w *wired) start(i int) {
 	cfg := edge.DefaultConfig()
 	cfg.AckTimeout = 2 * time.Second
 	e := edge.New(cfg, edge.Options{
-		Cluster: "a", Node: id, Epoch: epoch, Directory: w.directory(aliveDirectory{dir}), Auth: believing{},
+		Cluster: "a", Node: id, Epoch: epoch, Directory: w.directory(dir), Auth: believing{},
 	})
 	if err := dir.Acquire(ctx); err != nil {
 		w.t.Fatal(err)
@@ -661,16 +659,6 @@ func (w *wired) start(i int) {
 		conn.Close(ctx)
 	})
 	w.nodes[i] = n
-}
-
-// aliveDirectory is presence as an edge wants it.
-type aliveDirectory struct{ *presence.Directory }
-
-func (d aliveDirectory) Alive() (ids []contracts.NodeID) {
-	for _, n := range d.Nodes() {
-		ids = append(ids, n.ID)
-	}
-	return ids
 }
 
 // believing takes everybody at their word, and allows everything.

@@ -106,6 +106,39 @@ func TestRedisKilledAndRestartedEmpty(t *testing.T) {
 	})
 }
 
+// The leases are there again, and so are most entries: only the server's origin tells that something is missing.
+func TestRedisThatComesBackWithAnOldSnapshotIsFilledAgain(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 3, shortRedis)
+	alice, all := f.Dial(0, "alice"), crowd(t, f, 12)
+	client := f.Redis.Client(t)
+	if err := client.Save(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		all = append(all, f.Dial(i%3, contracts.ClientID(fmt.Sprint("late", i))))
+	}
+	f.Redis.Restart(t)
+	for _, n := range f.Nodes {
+		if epoch, err := client.Get(t.Context(), string(contracts.LeaseKey("a", n.ID))).Result(); err != nil || epoch == "" {
+			t.Fatalf("the lease of %s is %q: the test shows nothing (%v)", n.ID, epoch, err)
+		}
+	}
+	if n, err := client.HLen(t.Context(), recordOf("late0")).Result(); err != nil || n != 0 {
+		t.Fatalf("nothing was lost: %d, %v", n, err)
+	}
+	back := time.Now()
+	noFalseOffline(t, alice, all, func() bool {
+		for _, c := range all {
+			if n, err := client.HLen(t.Context(), recordOf(c.Name)).Result(); err != nil || n != 1 {
+				return false
+			}
+		}
+		return true
+	})
+	t.Logf("filled again after %v", time.Since(back))
+}
+
 func TestHungRedisDoesNotStopKnownTraffic(t *testing.T) {
 	t.Parallel()
 	f := fleet.New(t, 2, shortRedis)

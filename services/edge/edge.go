@@ -25,8 +25,10 @@ type Directory interface {
 	Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error)
 	// Trusted tells whether what the directory does not have is not there: it may have lost entries, and watches.
 	Trusted() bool
-	// Alive lists the nodes that live.
-	Alive() []contracts.NodeID
+	// Alive lists the nodes that live, this one too. all is false when there may be others.
+	Alive() (peers []contracts.Peer, all bool)
+	// Met says that a node was heard, and so lives.
+	Met(p contracts.Peer)
 	// Restored gets a value when entries may have been lost and are to be recorded anew.
 	Restored() <-chan struct{}
 }
@@ -135,7 +137,8 @@ func New(cfg Config, o Options) *Edge {
 	return e
 }
 
-// Start takes the courier, which needs the edge as its handler and so comes after it, and starts the edge's own work.
+// Start takes the courier, which needs the edge as its handler and so comes after it, and starts the edge's own work. It
+// returns when the other nodes know of this one, or do not answer.
 func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.courier = c
@@ -148,7 +151,26 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)
 	}
+	e.greet()
 }
+
+// greet has the other nodes hear of this one before any client does. They would find it in the directory within a moment;
+// but should that be lost in this very moment, they have to know whom to ask.
+func (e *Edge) greet() {
+	// Nobody has a client of this name, as far as this node cares: that it asks is what counts.
+	self := contracts.ClientID(e.node).Address()
+	var waiting answers
+	for _, n := range e.everybody() {
+		if n != e.node {
+			waiting.Add(1)
+			e.courier.Probe(n, self, &waiting, 0)
+		}
+	}
+	waiting.Wait()
+}
+
+// Met takes note of a node that was heard. It is part of broker.Handler.
+func (e *Edge) Met(p contracts.Peer) { e.dir.Met(p) }
 
 // Message delivers a frame from another node. It is part of broker.Handler.
 func (e *Edge) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {

@@ -27,7 +27,7 @@ type friends struct {
 
 	mu    sync.Mutex // guards the following, and everything that is told, so that a snapshot and what follows keep their order
 	m     map[contracts.ClientID]*friend
-	alive []contracts.NodeID   // as of the last tick
+	alive []contracts.Peer     // as of the last tick
 	news  []contracts.ClientID // have changed, and are to be looked up at once
 	looks uint64               // numbers the lookups
 }
@@ -38,11 +38,11 @@ type friend struct {
 	asking   int                   // watch requests that wait for a lookup of it
 	known    bool
 	online   bool
-	seen     uint64             // the lookup that it is known from
-	nodes    []contracts.NodeID // where it was last seen
-	due      time.Time          // when to look it up next
-	absent   time.Time          // since when it has been gone, while its watchers are not told; else zero
-	lost     bool               // its node died: it has been gone for as long as a lease lives
+	seen     uint64           // the lookup that it is known from
+	peers    []contracts.Peer // where it was last seen
+	due      time.Time        // when to look it up next
+	absent   time.Time        // since when it has been gone, while its watchers are not told; else zero
+	lost     bool             // its node died: it has been gone for as long as a lease lives
 }
 
 func (f *friends) init(e *Edge) {
@@ -159,13 +159,13 @@ func (f *friends) run() {
 
 // mourn makes those due who were last seen on a node that has died since.
 func (f *friends) mourn() {
-	alive := f.edge.dir.Alive()
+	alive, _ := f.edge.dir.Alive()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var dead []contracts.NodeID
-	for _, n := range f.alive {
-		if !slices.Contains(alive, n) {
-			dead = append(dead, n)
+	var dead []contracts.Peer // also those that are back: that is another process
+	for _, p := range f.alive {
+		if !slices.Contains(alive, p) {
+			dead = append(dead, p)
 		}
 	}
 	f.alive = alive
@@ -173,7 +173,7 @@ func (f *friends) mourn() {
 		return
 	}
 	for _, x := range f.m {
-		if slices.ContainsFunc(x.nodes, func(n contracts.NodeID) bool { return slices.Contains(dead, n) }) {
+		if slices.ContainsFunc(x.peers, func(p contracts.Peer) bool { return slices.Contains(dead, p) }) {
 			x.due, x.lost = time.Time{}, true
 		}
 	}
@@ -244,9 +244,9 @@ func (f *friends) found(c contracts.ClientID, entries []contracts.Entry, number 
 		return
 	}
 	x.seen = number
-	x.nodes = x.nodes[:0]
+	x.peers = x.peers[:0]
 	for _, e := range entries {
-		x.nodes = append(x.nodes, e.Node)
+		x.peers = append(x.peers, contracts.Peer{Node: e.Node, Epoch: e.Epoch})
 	}
 	now, online := time.Now(), len(entries) > 0
 	news := x.known && x.online != online

@@ -192,7 +192,7 @@ func (g *groups) record(x *group, want, again bool) bool {
 		g.edge.metrics.directoryErrors.Inc()
 	}
 	if err != nil || !g.edge.dir.Trusted() {
-		watchers = g.edge.dir.Alive()
+		watchers = g.edge.everybody()
 	}
 	if err == nil || !again { // all were told at the first failure
 		g.edge.tell(x.address, watchers)

@@ -68,13 +68,14 @@ func (s *Session) login(who Identity, device string) {
 // says ready: whatever anybody sends from then on reaches it. It runs beside the reading goroutine, which never waits for
 // the directory.
 func (e *Edge) join(s *Session) {
+	e.becomeKnown()
 	others, err := e.record(s)
 	switch {
 	case errors.Is(err, errLeft):
 		return
 	case err != nil:
 		// The directory is away, and the session is recorded when it is back: until then, nodes ask each other.
-		e.tell(s.identity.Client.Address(), e.dir.Alive())
+		e.tell(s.identity.Client.Address(), e.everybody())
 	case e.cfg.Sessions == SessionsSingle:
 		e.replace(s.identity.Client, others)
 	case len(others) >= e.cfg.MaxPerClient:
@@ -85,6 +86,16 @@ func (e *Edge) join(s *Session) {
 	s.announce(contracts.AppendReady(nil, contracts.Ready{
 		Client: s.identity.Client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
 	}))
+}
+
+// becomeKnown waits while there may be nodes that do not know this one: it has started right after the directory was
+// lost. They would not ask it for its sessions.
+func (e *Edge) becomeKnown() {
+	for {
+		if _, all := e.dir.Alive(); all || !e.pause(tidyWait) {
+			return
+		}
+	}
 }
 
 var errLeft = errors.New("the session has ended")
@@ -113,7 +124,7 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 		return nil, err
 	}
 	if !e.dir.Trusted() { // then nobody knows who goes by an older record
-		watchers = e.dir.Alive()
+		watchers = e.everybody()
 	}
 	// Always, also when the client is on this node already: that session may be about to end, and its end tells nobody.
 	e.tell(client.Address(), watchers)
@@ -211,7 +222,7 @@ func (e *Edge) remove(g ghost, again bool) bool {
 		return false
 	}
 	if again {
-		watchers = e.dir.Alive()
+		watchers = e.everybody()
 	}
 	if len(e.roster.of(g.client)) == 0 { // else the nodes are the same
 		e.tell(g.client.Address(), watchers)

@@ -11,17 +11,18 @@ import (
 // entries. The answer serves those who wait and is not kept: there is no watch to keep it right.
 func (r *router) probe(t *target) {
 	r.counters.probes.Add(1)
+	peers, all := r.edge.dir.Alive()
 	var nodes []contracts.NodeID
-	for _, n := range r.edge.dir.Alive() {
-		if n != r.edge.node {
-			nodes = append(nodes, n)
+	for _, p := range peers {
+		if p.Node != r.edge.node {
+			nodes = append(nodes, p.Node)
 		}
 	}
+	q := &question{r: r, t: t, nodes: nodes, left: len(nodes), silent: !all}
 	if len(nodes) == 0 {
-		r.found(t, nil, time.Time{})
+		q.settle()
 		return
 	}
-	q := &question{r: r, t: t, nodes: nodes, left: len(nodes)}
 	for i, n := range nodes {
 		r.edge.courier.Probe(n, t.address, q, uint64(i))
 	}
@@ -35,7 +36,7 @@ type question struct {
 
 	mu     sync.Mutex
 	have   []contracts.NodeID // guarded by mu
-	silent bool               // guarded by mu: some node did not answer
+	silent bool               // guarded by mu: some node did not answer, or was not asked because nobody knows of it yet
 	left   int                // guarded by mu
 }
 
@@ -52,9 +53,13 @@ func (q *question) Answered(i uint64, s contracts.Status) {
 	q.left--
 	last := q.left == 0
 	q.mu.Unlock()
-	if !last {
-		return
+	if last {
+		q.settle()
 	}
+}
+
+// settle draws the conclusion, when there is nobody left to answer.
+func (q *question) settle() {
 	if len(q.have) == 0 && q.silent && !q.r.edge.holds(q.t.address) {
 		q.r.unknown(q.t)
 		return

@@ -64,7 +64,7 @@ func (r *router) route(m *message) {
 			t.flying++
 			p.mu.Unlock()
 			r.counters.hits.Add(1)
-			r.dispatch(t, m, nodes, here)
+			r.dispatch(t, m, nodes, here, true)
 			return
 		}
 	}
@@ -229,7 +229,8 @@ func (r *router) others(entries []contracts.Entry) []contracts.NodeID {
 func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
 	p := r.part(t.address)
 	p.mu.Lock()
-	if !t.stale {
+	stale := t.stale // it changed meanwhile, so that nobody there proves nothing
+	if !stale {
 		t.nodes, t.good = nodes, good
 	}
 	batch := t.issued
@@ -243,10 +244,10 @@ func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
 		p.mu.Unlock()
 		for _, m := range batch {
 			r.waiting.Add(-int64(len(m.frame)))
-			r.dispatch(t, m, nodes, here)
+			r.dispatch(t, m, nodes, here, !stale)
 		}
 		p.mu.Lock()
-		batch = nil
+		batch, stale = nil, false
 		if len(t.bounced) == 0 && time.Now().Before(t.good) && r.edge.holds(t.address) == here {
 			batch, t.next = t.next, nil
 			nodes = t.nodes
@@ -261,15 +262,16 @@ func (r *router) found(t *target, nodes []contracts.NodeID, good time.Time) {
 }
 
 // dispatch sends a message to all nodes where its recipient is, and to its sessions here, which need no broker and no
-// directory. It is counted as flying.
-func (r *router) dispatch(t *target, m *message, others []contracts.NodeID, here bool) {
+// directory. sure tells whether it is nowhere when these are none; else that is to be found out once more. It is counted as
+// flying.
+func (r *router) dispatch(t *target, m *message, others []contracts.NodeID, here, sure bool) {
 	m.target, m.nodes = t, len(others)
 	if here {
 		m.nodes++
 	}
 	switch {
 	case m.nodes == 0:
-		m.chased = true // there is nobody to chase
+		m.chased = m.chased || sure
 		m.Answered(0, contracts.StatusNotHere)
 	case len(others) == 0:
 		r.edge.deliverHere(t.address, m.frame, m, 0)

@@ -96,6 +96,16 @@ func (e *Edge) tell(a contracts.Address, nodes []contracts.NodeID) {
 	waiting.Wait()
 }
 
+// everybody lists all nodes that are alive, for what may concern any of them.
+func (e *Edge) everybody() []contracts.NodeID {
+	peers, _ := e.dir.Alive()
+	nodes := make([]contracts.NodeID, len(peers))
+	for i, p := range peers {
+		nodes[i] = p.Node
+	}
+	return nodes
+}
+
 // answers waits for a number of answers, whatever they are. It is a broker.Waiter.
 type answers struct{ sync.WaitGroup }
 

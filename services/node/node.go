@@ -96,7 +96,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
-		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: directory{n.dir}, Auth: auth, Arbiter: arbiter, Logger: n.log,
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.dir, Auth: auth, Arbiter: arbiter, Logger: n.log,
 	})
 	if err := n.dir.Acquire(ctx); err != nil {
 		return err

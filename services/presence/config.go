@@ -133,13 +133,14 @@ func (c Config) callTimeout() time.Duration { return 2 * c.Redis.Timeout }
 
 func (r Redis) String() string { return strings.Join(r.Addrs, ", ") }
 
-func (r Redis) open() redis.UniversalClient {
+// open makes the client. greet sees every new connection before it is used.
+func (r Redis) open(greet func(context.Context, *redis.Conn) error) redis.UniversalClient {
 	quiet()
 	o := &redis.UniversalOptions{
 		Addrs: r.Addrs, MasterName: r.MasterName, IsClusterMode: r.Cluster,
 		Username: r.Username, Password: r.Password, DB: r.DB,
 		SentinelUsername: r.SentinelUsername, SentinelPassword: r.SentinelPassword,
-		TLSConfig: r.TLS, Dialer: r.Dialer,
+		TLSConfig: r.TLS, Dialer: r.Dialer, OnConnect: greet,
 
 		// RESP2 has HGETALL as a flat list, which costs no map per client; there are no pushes to listen to.
 		Protocol: 2,

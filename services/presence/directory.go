@@ -45,6 +45,7 @@ type Directory struct {
 
 	standing atomic.Int32 // a standing
 	trust    trust
+	origins  origins
 	closed   atomic.Bool
 	writes   atomic.Uint64 // numbers the entries that are written
 	stats    stats
@@ -62,10 +63,11 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 		return nil, err
 	}
 	d := &Directory{
-		cfg: cfg, log: cfg.Logger, client: cfg.Redis.open(), leases: newLeases(cfg.LeaseTTL),
+		cfg: cfg, log: cfg.Logger, leases: newLeases(cfg.LeaseTTL),
 		lost: make(chan struct{}), restored: make(chan struct{}, 1), corpses: make(chan corpse, pruneQueue),
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	d.client = cfg.Redis.open(d.greet)
 	if err := d.check(ctx); err != nil {
 		_ = d.client.Close()
 		return nil, err
@@ -228,12 +230,22 @@ func (d *Directory) do(ctx context.Context, cmd redis.Cmder) error {
 	return d.writer.do(ctx, cmd)
 }
 
+// noteOutage takes note of an error that says that Redis did not answer. Whoever connected meanwhile is written when it is
+// back, a moment after that. (In a Redis Cluster it would say little: the other masters were there all the time.)
+func (d *Directory) noteOutage(err error) {
+	if d.writer == nil || !d.holds() || isReply(err) || errors.Is(err, ErrUncertain) || errors.Is(err, context.Canceled) {
+		return
+	}
+	d.trust.shake(d.cfg.LeaseTTL / 5)
+}
+
 // failed counts an error and says what could not be done.
 func (d *Directory) failed(what string, err error) error {
 	if errors.Is(err, ErrClosed) || errors.Is(err, redis.ErrClosed) {
 		return ErrClosed
 	}
 	d.stats.errors.Add(1)
+	d.noteOutage(err)
 	return fmt.Errorf("%w: %s: %w", ErrUnavailable, what, err)
 }
 

@@ -67,7 +67,11 @@ func (d *Directory) acquire(ctx context.Context) error {
 			return err
 		case taken:
 			// Other nodes find this one by its entries at once, by the set within a second.
-			return d.register(ctx)
+			_, age, err := d.look(ctx)
+			if err == nil && age < d.cfg.LeaseTTL {
+				d.trust.young(age, d.cfg.LeaseTTL)
+			}
+			return err
 		case holder != "" && by != holder:
 			return fmt.Errorf("%w: node %s was just taken", ErrNodeTaken, d.cfg.Node)
 		case ttl < 0:
@@ -104,16 +108,6 @@ func (d *Directory) tryAcquire(ctx context.Context) (taken bool, holder string, 
 		err = errReply
 	}
 	return false, "", 0, d.failed("take the lease", err)
-}
-
-// register puts the node into the set of all nodes.
-func (d *Directory) register(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
-	defer cancel()
-	if err := d.client.SAdd(ctx, string(contracts.NodesKey(d.cfg.Cluster)), string(d.cfg.Node)).Err(); err != nil {
-		return d.failed("register the node", err)
-	}
-	return nil
 }
 
 func (d *Directory) leaseKey() contracts.Key { return contracts.LeaseKey(d.cfg.Cluster, d.cfg.Node) }
@@ -183,9 +177,11 @@ func (d *Directory) renew(ctx context.Context) error {
 		}
 	}
 	d.stats.renewals.Add(1)
-	// Each time, because the set may have been lost, or swept while the lease was missing.
-	err = d.register(ctx)
-	if err == nil && again {
+	changed, _, err := d.look(ctx)
+	if err != nil {
+		return err
+	}
+	if changed && d.doubt(ctx, round) || again {
 		d.leases.doubt()
 		d.trust.regain(d.cfg.LeaseTTL)
 		select {
@@ -193,7 +189,7 @@ func (d *Directory) renew(ctx context.Context) error {
 		default:
 		}
 	}
-	return err
+	return nil
 }
 
 // release gives the lease back if it is ours.

@@ -16,12 +16,6 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// Node is a node whose lease is alive.
-type Node struct {
-	ID    contracts.NodeID
-	Epoch contracts.Epoch
-}
-
 // leases caches who is alive. Readers take a snapshot without a lock.
 //
 // A cached lease may be up to refreshInterval too old, and then a dead node still counts. The other way round nothing is
@@ -101,15 +95,23 @@ func (l *leases) learn(said map[contracts.NodeID]lease) {
 	}
 }
 
-// Nodes returns the nodes that are alive, sorted by id, as the cache has them: at most a tenth of LeaseTTL old while
-// Redis can be read.
-func (d *Directory) Nodes() []Node {
+// Alive returns the nodes that are alive, sorted by id, as the cache has them: at most a tenth of LeaseTTL old while
+// Redis can be read. all is false when there may be others: this node has started so soon after Redis was emptied that
+// they may not have taken their leases again.
+func (d *Directory) Alive() (peers []contracts.Peer, all bool) {
 	alive := d.leases.snapshot()
-	nodes := make([]Node, 0, len(alive))
+	peers = make([]contracts.Peer, 0, len(alive))
 	for _, id := range slices.Sorted(maps.Keys(alive)) {
-		nodes = append(nodes, Node{ID: id, Epoch: alive[id]})
+		peers = append(peers, contracts.Peer{Node: id, Epoch: alive[id]})
 	}
-	return nodes
+	return peers, d.trust.listed()
+}
+
+// Met takes note of a node that was heard by another way, and so lives: it counts as alive until Redis is asked.
+func (d *Directory) Met(p contracts.Peer) {
+	if known, ok := d.leases.snapshot()[p.Node]; !ok || known < p.Epoch {
+		d.leases.learn(map[contracts.NodeID]lease{p.Node: {epoch: p.Epoch}})
+	}
 }
 
 // askLeases reads the leases of some nodes in one round trip.
@@ -119,12 +121,26 @@ func (d *Directory) askLeases(ctx context.Context, nodes []contracts.NodeID) map
 		return said
 	}
 	cmds := d.leaseCmds(ctx, nil, nodes)
-	d.exec(ctx, cmds)
+	d.execLeases(ctx, cmds)
 	for i, n := range nodes {
 		said[n] = readLease(cmds[i])
 	}
 	d.leases.learn(said)
 	return said
+}
+
+// execLeases carries out commands that read leases, and with them reads this node's own: when that is missing too, the
+// others say nothing, and doubt begins before anybody draws a conclusion from them.
+func (d *Directory) execLeases(ctx context.Context, cmds []redis.Cmder) {
+	_, round := d.trust.look()
+	own := d.ownLease(ctx, round)
+	if own != nil {
+		cmds = append(cmds, own.cmd)
+	}
+	d.exec(ctx, cmds)
+	if own != nil {
+		own.there(ctx)
+	}
 }
 
 // leaseCmds appends the commands that read the leases of some nodes, of type [*redis.StringCmd].
@@ -160,7 +176,7 @@ func (d *Directory) refresh(ctx context.Context, names []contracts.NodeID) ([]co
 	start := time.Now()
 	members := redis.NewStringSliceCmd(ctx, "smembers", string(contracts.NodesKey(d.cfg.Cluster)))
 	cmds := d.leaseCmds(ctx, []redis.Cmder{members}, names)
-	d.exec(ctx, cmds)
+	d.execLeases(ctx, cmds)
 	if err := members.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return names, fmt.Errorf("%w: list the nodes: %w", ErrUnavailable, err)
 	}
@@ -212,6 +228,7 @@ func (d *Directory) refreshLoop(ctx context.Context, names []contracts.NodeID) {
 		names, err = d.refresh(ctx, names)
 		if err != nil && ctx.Err() == nil {
 			d.stats.errors.Add(1)
+			d.noteOutage(err)
 		}
 		d.logChange(ctx, &failing, err)
 		timer.Reset(d.cfg.refreshInterval())

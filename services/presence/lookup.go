@@ -156,10 +156,7 @@ func (o *ownLease) there(ctx context.Context) bool {
 	}
 	if said.missing || said.epoch != o.d.cfg.Epoch {
 		if o.d.doubt(ctx, o.round) {
-			select {
-			case o.d.wake <- struct{}{}:
-			default:
-			}
+			o.d.renewSoon()
 		}
 		return false
 	}
@@ -178,6 +175,9 @@ func (d *Directory) readRecords(ctx context.Context, keys []string) []redis.Cmde
 
 func (d *Directory) lookupError(n int, failed map[int]error) error {
 	d.stats.errors.Add(1)
+	for _, err := range failed {
+		d.noteOutage(err)
+	}
 	e, uncertain := &LookupError{}, false
 	for i := range n {
 		if err, ok := failed[i]; ok {

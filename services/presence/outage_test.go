@@ -172,7 +172,7 @@ func TestSentinelLeadsToTheMaster(t *testing.T) {
 	if err != nil || len(entries[0]) != 1 {
 		t.Errorf("%v, %v", entries, err)
 	}
-	if n := s.Redis.Client(t).DBSize(t.Context()).Val(); n != 4 {
+	if n := s.Redis.Client(t).DBSize(t.Context()).Val(); n != 5 {
 		t.Errorf("the master has %d keys", n)
 	}
 }

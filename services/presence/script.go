@@ -28,6 +28,8 @@ var (
 	renewSource string
 	//go:embed script/release.lua
 	releaseSource string
+	//go:embed script/origin.lua
+	originSource string
 
 	connectScript    = newScript(connectSource)
 	disconnectScript = newScript(disconnectSource)
@@ -36,8 +38,9 @@ var (
 	acquireScript    = newScript(acquireSource)
 	renewScript      = newScript(renewSource)
 	releaseScript    = newScript(releaseSource)
+	originScript     = newScript(originSource)
 
-	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript}
+	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript, originScript}
 )
 
 type script struct{ source, sha string }

@@ -13,13 +13,13 @@ type Stats struct {
 	Pruned          uint64 // dead entries removed
 	PruneSkipped    uint64 // dead entries left for the next reader, because too many were waiting
 	Renewals        uint64 // renewals of the lease
-	LeaseMissing    uint64 // times the lease was found missing
+	Losses          uint64 // times Redis was found to have lost what it held
 	Sweeps          uint64 // sweeps carried through by this node
 }
 
 type stats struct {
 	connects, disconnects, lookups, lookupAddresses, leaseAsks, errors,
-	pruned, pruneSkipped, renewals, leaseMissing, sweeps atomic.Uint64
+	pruned, pruneSkipped, renewals, losses, sweeps atomic.Uint64
 }
 
 // Stats returns the counters. It costs a dozen atomic loads.
@@ -29,6 +29,6 @@ func (d *Directory) Stats() Stats {
 		Connects: s.connects.Load(), Disconnects: s.disconnects.Load(),
 		Lookups: s.lookups.Load(), LookupAddresses: s.lookupAddresses.Load(), LeaseAsks: s.leaseAsks.Load(),
 		Errors: s.errors.Load(), Pruned: s.pruned.Load(), PruneSkipped: s.pruneSkipped.Load(),
-		Renewals: s.renewals.Load(), LeaseMissing: s.leaseMissing.Load(), Sweeps: s.sweeps.Load(),
+		Renewals: s.renewals.Load(), Losses: s.losses.Load(), Sweeps: s.sweeps.Load(),
 	}
 }

@@ -28,7 +28,7 @@ func silent(context.Context, string, string) (net.Conn, error) {
 
 func newSilentWriter(t *testing.T) (*writer, redis.UniversalClient) {
 	t.Helper()
-	client := Redis{Addrs: []string{"127.0.0.1:1"}, Dialer: silent, Timeout: time.Second}.open()
+	client := Redis{Addrs: []string{"127.0.0.1:1"}, Dialer: silent, Timeout: time.Second}.open(nil)
 	t.Cleanup(func() { _ = client.Close() })
 	return newWriter(client, 2*time.Second), client
 }

@@ -22,6 +22,7 @@ func Bubble(tb testing.TB, n int, options ...Option) *Fleet {
 	}
 	tb.Cleanup(nats.Shutdown)
 	redis := presencetest.StartMini(tb)
+	presencetest.Settle(tb, redis.Config(), "a")
 	f := &Fleet{t: tb, NATS: nats, open: func(_ *Fleet, i int) *Node { return inBubble(nats, redis, i) }}
 	for _, o := range options {
 		o(f)

@@ -64,6 +64,7 @@ func Configure(f func(*node.Config)) Option {
 func New(tb testing.TB, n int, options ...Option) *Fleet {
 	tb.Helper()
 	f := &Fleet{t: tb, NATS: brokertest.New(tb), Redis: presencetest.StartRedis(tb), open: overTCP}
+	presencetest.Settle(tb, f.Redis.Config(), "a")
 	for _, o := range options {
 		o(f)
 	}

@@ -161,6 +161,7 @@ type Edges struct {
 func RunEdges(tb testing.TB, n int, flags ...string) *Edges {
 	tb.Helper()
 	e := &Edges{Redis: presencetest.StartRedis(tb)}
+	presencetest.Settle(tb, e.Redis.Config(), "a")
 	nats := brokertest.New(tb)
 	bin := Binary(tb)
 	for i := range n {

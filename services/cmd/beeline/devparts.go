@@ -123,7 +123,7 @@ func (d *dev) startRedis(ctx context.Context, c *cluster) error {
 	}
 	c.redis = r.addr
 	d.started = append(d.started, part{layer: layerServers, name: "Redis", address: r.addr, about: r.what, stop: r.stop})
-	return nil
+	return presence.Settle(ctx, presence.Redis{Addrs: []string{r.addr}}, c.plan.name) // it is new, and lacks nothing
 }
 
 func (d *dev) startEdges(ctx context.Context, c *cluster) error {

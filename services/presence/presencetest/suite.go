@@ -56,7 +56,9 @@ func each(t *testing.T, try func(*testing.T, func(*world))) {
 
 func newWorld(t *testing.T, b Backend) *world {
 	t.Helper()
-	return &world{T: t, Backend: b, cluster: contracts.ClusterName("c" + string(contracts.NewSessionID())[:12])}
+	w := &world{T: t, Backend: b, cluster: contracts.ClusterName("c" + string(contracts.NewSessionID())[:12])}
+	Settle(t, b.Config, w.cluster)
+	return w
 }
 
 // world is what the test of one promise has to itself.
@@ -177,6 +179,12 @@ func (n *node) expect(client contracts.ClientID, want ...contracts.SessionID) {
 	if got := sessions(n.find(client)); !sameSessions(got, want) {
 		n.w.Errorf("%s finds the sessions %v of %q, not %v", n.id, got, client, want)
 	}
+}
+
+// peers are the nodes that a node takes for alive.
+func peers(n *node) []contracts.Peer {
+	peers, _ := n.Alive()
+	return peers
 }
 
 func sessions(entries []contracts.Entry) []contracts.SessionID {

@@ -19,6 +19,9 @@ var damagePromises = map[string]func(*world){
 	"WhatAnEmptiedRedisLacksIsUncertain": uncertain,
 	"ALookupHasALostLeaseTakenAtOnce":    leaseAtOnce,
 	"WhoHasNoLeaseCannotDoubt":           noLeaseNoDoubt,
+	"WhoStartsAfterALossDoubts":          newbornDoubts,
+	"OtherDataIsNoticedWithTheLeaseKept": otherData,
+	"ASilenceOfRedisIsFollowedByDoubt":   silence,
 	"GarbageInWatchersDoesNoHarm":        garbageWatchers,
 	"AnEntryOutlivesItsLostLease":        lostLeases,
 	"LostScriptsAreSentAgain":            lostScripts,
@@ -56,7 +59,7 @@ func emptied(w *world) {
 	a.reconnect("ann", s)
 	b.expect("ann", s)
 	for _, n := range []*node{a, b} { // a by its lookup, b by a renewal
-		if missing := n.Stats().LeaseMissing; missing != 1 {
+		if missing := n.Stats().Losses; missing != 1 {
 			w.Errorf("the lease of %s was lost once, not %d times", n.id, missing)
 		}
 	}
@@ -168,7 +171,7 @@ func leaseAtOnce(w *world) {
 	}
 	s := a.connect("ann")
 	a.expect("ann", s) // what is found is certain
-	if n := a.Stats().LeaseMissing; n != 1 {
+	if n := a.Stats().Losses; n != 1 {
 		w.Errorf("the lease was lost once, not %d times", n)
 	}
 }
@@ -182,9 +185,81 @@ func noLeaseNoDoubt(w *world) {
 			w.Errorf("%q is in doubt", n.id)
 		}
 	}
-	if err := a.Acquire(w.Context()); err != nil || !a.Trusted() {
-		w.Errorf("a new node: %v, trusted: %v", err, a.Trusted())
+}
+
+// newbornDoubts is about a node that has no lease which could be missing.
+func newbornDoubts(w *world) {
+	a := w.join("a", 1, shortLease)
+	a.expect("ann")
+	w.empty()
+	b := w.join("b", 2, shortLease)
+	if _, err := b.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) {
+		w.Errorf("a new node finds nothing in an emptied Redis: %v", err)
 	}
+	if _, all := b.Alive(); all {
+		w.Error("a new node takes it for certain that it knows all others")
+	}
+	w.until("it knows all", func() bool { _, all := b.Alive(); return all })
+	if got := peers(b); len(got) != 2 {
+		w.Errorf("and these are %v", got)
+	}
+	w.until("it trusts what it reads", b.Trusted)
+	b.expect("ann")
+	c := w.join("c", 3, shortLease)
+	if _, all := c.Alive(); !all || !c.Trusted() {
+		w.Error("a node that starts much later is in doubt")
+	}
+}
+
+// otherData has each master look like a replica that took over: the leases are there, and it is another server.
+func otherData(w *world) {
+	a := w.join("a", 1, shortLease)
+	a.expect("ann")
+	notes := 0
+	for i := range contracts.Origins {
+		key := string(contracts.OriginKey(w.cluster, i))
+		note, err := w.Client.Get(w.Context(), key).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		w.must(err)
+		notes++
+		w.must(w.Client.Set(w.Context(), key, "0123456789abcdef "+note[strings.IndexByte(note, ' ')+1:], 0).Err())
+	}
+	if notes == 0 {
+		w.Fatal("no master says what it holds: the test shows nothing")
+	}
+	select {
+	case <-a.Restored():
+	case <-time.After(promptly):
+		w.Fatal("the node does not notice that Redis holds other data")
+	}
+	if _, err := a.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) {
+		w.Errorf("nothing is found in it: %v", err)
+	}
+	w.until("the node trusts it", a.Trusted)
+	a.expect("ann")
+	if n := a.Stats().Losses; n == 0 {
+		w.Error("no loss was counted")
+	}
+}
+
+// silence: whoever connected while Redis was away is not in it the moment it is back.
+func silence(w *world) {
+	if _, ok := w.Client.(*redis.ClusterClient); ok {
+		return // its masters are not away together
+	}
+	a := w.join("a", 1, shortLease)
+	a.expect("ann")
+	a.gate.Cut()
+	if _, err := a.Lookup(w.Context(), Addresses("ann")); err == nil {
+		w.Fatal("the gate is open")
+	}
+	a.gate.Mend()
+	if _, err := a.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) {
+		w.Errorf("right after the silence: %v", err)
+	}
+	w.until("the node trusts what it reads", a.Trusted)
 	a.expect("ann")
 }
 
@@ -293,7 +368,7 @@ func garbageElsewhere(w *world) {
 	reader.expect("ann", s)
 	before := a.Stats().Renewals
 	w.until("the lease is renewed", func() bool { return a.Stats().Renewals > before+2 })
-	if got := a.Nodes(); len(got) != 1 {
+	if got := peers(a); len(got) != 1 {
 		w.Errorf("the nodes are %v", got)
 	}
 	reader.expect("ann", s)
