@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/tests/fleet"
 )
@@ -184,4 +185,44 @@ func TestSessionThatConnectsAfterAWipeIsFoundByThoseWhoKnewItAway(t *testing.T) 
 		}
 		bob.Expect("alice", `2`)
 	}
+}
+
+func TestSessionOfAnOutageIsFoundTheMomentItIsOver(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 2, shortRedis)
+	alice := f.Dial(0, "alice")
+	crowd(t, f, 2)
+	for round := range 3 {
+		for _, n := range f.Nodes {
+			n.RedisLink.Cut()
+		}
+		late := f.Dial(1, contracts.ClientID(fmt.Sprint("late", round)))
+		if f.Nodes[1].Value("beeline_edge_directory_errors_total") == 0 {
+			t.Fatal("the session was recorded: the test shows nothing")
+		}
+		for _, n := range f.Nodes {
+			n.RedisLink.Restore()
+		}
+		recorded := func() bool {
+			n, err := f.Redis.Client(t).HLen(t.Context(), recordOf(late.Name)).Result()
+			return err == nil && n == 1
+		}
+		noFalseOffline(t, alice, []*fleet.Client{late}, recorded)
+	}
+}
+
+func TestOneSessionPerClientHoldsAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 2, shortRedis, fleet.Configure(func(c *node.Config) { c.Edge.Sessions = edge.SessionsSingle }))
+	crowd(t, f, 2)
+	f.Redis.Kill()
+	older := f.Dial(0, "bob")
+	newer := f.Dial(1, "bob")
+	f.Redis.Restart(t)
+	if code := older.Closed(); code != int(contracts.CloseReplaced) {
+		t.Errorf("the older session was closed with %d", code)
+	}
+	alice := f.Dial(0, "alice")
+	fleet.Eventually(t, "the newer one is there", func() bool { return alice.Send("bob", `1`) == "delivered" })
+	newer.Expect("alice", `1`)
 }

@@ -99,6 +99,7 @@ type Edge struct {
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
+	awaySince  atomic.Int64  // when the directory began to refuse records, in Unix nanoseconds; 0: it does not
 	behind     atomic.Bool   // some ready session may have no record
 	generation atomic.Uint64 // counts the times that the directory may have lost entries
 	polls      chan struct{} // places for members questions of other nodes

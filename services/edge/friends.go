@@ -27,7 +27,8 @@ type friends struct {
 
 	mu    sync.Mutex // guards the following, and everything that is told, so that a snapshot and what follows keep their order
 	m     map[contracts.ClientID]*friend
-	alive []contracts.Peer     // as of the last tick
+	alive []contracts.Peer // as of the last tick
+	wheel wheel
 	news  []contracts.ClientID // have changed, and are to be looked up at once
 	looks uint64               // numbers the lookups
 }
@@ -41,12 +42,20 @@ type friend struct {
 	seen     uint64           // the lookup that it is known from
 	peers    []contracts.Peer // where it was last seen
 	due      time.Time        // when to look it up next
+	turn     uint64           // of the wheel, in which that is
 	absent   time.Time        // since when it has been gone, while its watchers are not told; else zero
 	lost     bool             // its node died: it has been gone for as long as a lease lives
 }
 
 func (f *friends) init(e *Edge) {
 	f.edge, f.m, f.wake = e, map[contracts.ClientID]*friend{}, make(chan struct{}, 1)
+	f.wheel.start = time.Now()
+}
+
+// schedule has a friend looked up at a time. f.mu is held.
+func (f *friends) schedule(c contracts.ClientID, x *friend, at time.Time) {
+	x.due = at
+	x.turn = f.wheel.put(c, at)
 }
 
 // watch makes a session a watcher of some clients. done is told which of them are online, from when on the session is told
@@ -57,8 +66,9 @@ func (f *friends) watch(s *Session, clients []contracts.ClientID, done func(onli
 	for _, c := range clients {
 		x := f.m[c]
 		if x == nil {
-			x = &friend{watchers: map[*Session]struct{}{}, due: time.Now().Add(friendsRefresh)}
+			x = &friend{watchers: map[*Session]struct{}{}}
 			f.m[c] = x
+			f.schedule(c, x, time.Now().Add(friendsRefresh))
 		}
 		x.asking++
 		if !x.known {
@@ -123,8 +133,9 @@ func (f *friends) changed(a contracts.Address) {
 // refresh has everybody looked up anew.
 func (f *friends) refresh() {
 	f.mu.Lock()
-	for _, x := range f.m {
-		x.due = time.Time{}
+	now := time.Now()
+	for c, x := range f.m {
+		f.schedule(c, x, now)
 	}
 	f.mu.Unlock() // the next tick sees to it
 }
@@ -172,9 +183,11 @@ func (f *friends) mourn() {
 	if len(dead) == 0 {
 		return
 	}
-	for _, x := range f.m {
+	now := time.Now()
+	for c, x := range f.m {
 		if slices.ContainsFunc(x.peers, func(p contracts.Peer) bool { return slices.Contains(dead, p) }) {
-			x.due, x.lost = time.Time{}, true
+			x.lost = true
+			f.schedule(c, x, now)
 		}
 	}
 }
@@ -184,14 +197,24 @@ func (f *friends) due() []contracts.ClientID {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var clients []contracts.ClientID
-	for c, x := range f.m {
-		if !now.Before(x.due) {
-			clients = append(clients, c)
-			x.due = now.Add(friendsRefresh)
+	var due []contracts.ClientID
+	for {
+		turn, clients, ok := f.wheel.next(now)
+		if !ok {
+			return due
+		}
+		for _, c := range clients {
+			x := f.m[c]
+			switch {
+			case x == nil || x.turn != turn: // forgotten, or rescheduled
+			case now.Before(x.due):
+				f.schedule(c, x, x.due)
+			default:
+				due = append(due, c)
+				f.schedule(c, x, now.Add(friendsRefresh))
+			}
 		}
 	}
-	return clients
 }
 
 // look looks clients up and tells their watchers what is new. It returns an error when some could not be looked up; they
@@ -231,7 +254,7 @@ func (f *friends) again(c contracts.ClientID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if x := f.m[c]; x != nil {
-		x.due = time.Now().Add(friendsTick)
+		f.schedule(c, x, time.Now().Add(friendsTick))
 	}
 }
 
@@ -258,7 +281,7 @@ func (f *friends) found(c contracts.ClientID, entries []contracts.Entry, number 
 		fallthrough
 	case !online && !x.lost && now.Sub(x.absent) < f.edge.cfg.Linger:
 		// It may be back in a moment: nobody is told until it has been gone for a while.
-		x.due = x.absent.Add(f.edge.cfg.Linger)
+		f.schedule(c, x, x.absent.Add(f.edge.cfg.Linger))
 		f.mu.Unlock()
 		return
 	}

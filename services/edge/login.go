@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	connectTime  = 2 * time.Second // for the directory to take a session's record, or to remove it
-	maxGhosts    = 1 << 17         // records to be removed later; more die with this node's lease
+	connectTime = 2 * time.Second // for the directory to take a session's record, or to remove it
+	// blip is how long the directory must be away to be noticed by all: they read it every tenth of a lease's life, and wait
+	// for its answer as long again.
+	blip         = contracts.LeaseTTL / 4
+	maxGhosts    = 1 << 17 // records to be removed later; more die with this node's lease
 	unauthorized = "send an auth object with a valid token first"
 )
 
@@ -70,6 +73,9 @@ func (s *Session) login(who Identity, device string) {
 func (e *Edge) join(s *Session) {
 	e.becomeKnown()
 	others, err := e.record(s)
+	for err != nil && !errors.Is(err, errLeft) && !e.isAway() && e.pause(tidyWait/2) {
+		others, err = e.record(s)
+	}
 	switch {
 	case errors.Is(err, errLeft):
 		return
@@ -121,8 +127,10 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 	if err != nil {
 		e.metrics.directoryErrors.Inc()
 		e.behind.Store(true)
+		e.awaySince.CompareAndSwap(0, time.Now().UnixNano())
 		return nil, err
 	}
+	e.awaySince.Store(0)
 	if !e.dir.Trusted() { // then nobody knows who goes by an older record
 		watchers = e.everybody()
 	}
@@ -164,6 +172,28 @@ func (e *Edge) replace(client contracts.ClientID, others []contracts.Entry) {
 			e.courier.Evict(o.Node, client, o.Session, contracts.CloseReplaced, ignored{}, 0)
 		}
 	}
+}
+
+// isAway tells whether the directory has been away for so long that every node has noticed, and will not take what is missing
+// for gone when it is back. Until then nobody is let in without a record.
+func (e *Edge) isAway() bool {
+	since := e.awaySince.Load()
+	return since != 0 && time.Now().UnixNano()-since > int64(blip)
+}
+
+// arrange leaves one session to a client of which several were let in while the directory was away: the one that began last,
+// by the clocks of their nodes.
+func (e *Edge) arrange(s *Session, others []contracts.Entry) {
+	began := s.started.Truncate(time.Millisecond) // as in an entry
+	var older []contracts.Entry
+	for _, o := range others {
+		if c := o.Since.Compare(began); c < 0 || c == 0 && o.Session < s.id {
+			older = append(older, o)
+		} else {
+			s.end(contracts.CloseReplaced, "replaced by a newer session")
+		}
+	}
+	e.replace(s.identity.Client, older)
 }
 
 // ignored is a waiter for what nobody waits for.

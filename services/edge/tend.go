@@ -73,7 +73,10 @@ func (e *Edge) assert(all bool) {
 			started++
 			workers.Go(func() {
 				for s := range work {
-					_, _ = e.record(s) // what fails is tried again
+					others, err := e.record(s) // what fails is tried again
+					if err == nil && e.cfg.Sessions == SessionsSingle {
+						e.arrange(s, others)
+					}
 				}
 			})
 		}
