@@ -272,7 +272,7 @@ func (n *lateNode) Message(_ contracts.Address, _ []byte, w broker.Waiter, id ui
 }
 
 func (*lateNode) Changed(contracts.Address, broker.Waiter, uint64) {}
-func (*lateNode) Met(contracts.Peer)                                {}
+func (*lateNode) Met(contracts.Peer)                               {}
 func (*lateNode) Probe(contracts.Address, broker.Waiter, uint64)   {}
 
 func (*lateNode) Members(contracts.MembersQuery, broker.DataWaiter, uint64) {}

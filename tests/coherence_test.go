@@ -63,7 +63,7 @@ func TestSteadyTrafficAsksTheDirectoryNothing(t *testing.T) {
 
 func TestSessionMissesNothingAfterItsReady(t *testing.T) {
 	t.Parallel()
-	const rounds = 300
+	rounds := sized(300, 1000)
 	f := fleet.New(t, 3)
 	alice, bob := f.Dial(0, "alice"), f.Dial(1, "bob")
 	for round := range rounds {
@@ -138,7 +138,8 @@ func hop(t *testing.T, f *fleet.Fleet, name contracts.ClientID, stay, total time
 
 func TestHoppingClientIsShownOnceWhatWasDelivered(t *testing.T) {
 	t.Parallel()
-	const total, stay, perSecond = 4 * time.Second, 100 * time.Millisecond, 500
+	const stay, perSecond = 100 * time.Millisecond, 500
+	total := sized(4*time.Second, time.Minute)
 	f := fleet.New(t, 3, fleet.Configure(func(c *node.Config) { c.Edge.InFlight = 1 << 16 }))
 	alice := f.Dial(0, "alice")
 	outcomes := make(map[uint64]string)

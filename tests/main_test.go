@@ -2,6 +2,9 @@
 package tests
 
 import (
+	"context"
+	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -10,7 +13,22 @@ import (
 	"github.com/beeline-rt/beeline/tests/fleet"
 )
 
+// prove has the tests that can be made longer and larger run at full size: see ./task prove.
+var prove = flag.Bool("prove", false, "run the proofs at full size: some minutes, and up to 50,000 clients")
+
+// sized returns full when the proofs are to run, and else what is enough to see a fault at each change.
+func sized[T any](small, full T) T {
+	if *prove {
+		return full
+	}
+	return small
+}
+
 func TestMain(m *testing.M) {
+	if crowd, ok := os.LookupEnv(fleet.CrowdVariable); ok {
+		fmt.Fprintln(os.Stderr, fleet.BeCrowd(context.Background(), crowd, os.Stdout))
+		os.Exit(1)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		fleet.RemoveBinary()
 		os.Exit(code)

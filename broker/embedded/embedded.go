@@ -97,6 +97,9 @@ func (o Options) server() (*server.Options, error) {
 // URL is where clients connect over TCP, with the port in use; empty when the server does not listen.
 func (s *Server) URL() string { return s.url }
 
+// Subscriptions is how many subscriptions all clients of the server have together.
+func (s *Server) Subscriptions() int { return int(s.nats.NumSubscriptions()) }
+
 // InProcessConn returns a connection that is a pipe in memory. It makes a Server what nats.InProcessServer takes. Do not
 // measure with it: flat out it is slower than TCP on loopback.
 func (s *Server) InProcessConn() (net.Conn, error) {

@@ -36,7 +36,9 @@ type friends struct {
 // friend is one watched client, guarded by friends.mu.
 type friend struct {
 	watchers map[*Session]struct{} // that have been told what it is
-	asking   int                   // watch requests that wait for a lookup of it
+	asking   int                   // watch requests that name it and are not answered yet
+	waiting  []*watching           // watch requests that wait for it to be known
+	asked    bool                  // it is in news
 	known    bool
 	online   bool
 	seen     uint64           // the lookup that it is known from
@@ -58,11 +60,20 @@ func (f *friends) schedule(c contracts.ClientID, x *friend, at time.Time) {
 	x.turn = f.wheel.put(c, at)
 }
 
-// watch makes a session a watcher of some clients. done is told which of them are online, from when on the session is told
-// of every change; or why that is not known.
-func (f *friends) watch(s *Session, clients []contracts.ClientID, done func(online []contracts.ClientID, err error)) {
+// watching is a watch request that waits until it is known of all its clients whether they are online.
+type watching struct {
+	session *Session
+	id      uint64
+	clients []contracts.ClientID
+	left    int // clients of whom it is not known; guarded by friends.mu
+	err     error
+}
+
+// watch makes a session a watcher of some clients. It is answered which of them are online, and told of every change from
+// then on; or that this is not known. A client whom many begin to watch at a time is looked up once.
+func (f *friends) watch(s *Session, id uint64, clients []contracts.ClientID) {
+	q := &watching{session: s, id: id, clients: clients}
 	f.mu.Lock()
-	var unknown []contracts.ClientID
 	for _, c := range clients {
 		x := f.m[c]
 		if x == nil {
@@ -72,27 +83,65 @@ func (f *friends) watch(s *Session, clients []contracts.ClientID, done func(onli
 		}
 		x.asking++
 		if !x.known {
-			unknown = append(unknown, c)
+			x.waiting = append(x.waiting, q)
+			q.left++
+			f.ask(c, x)
 		}
 	}
+	if q.left == 0 {
+		f.conclude(q)
+	}
 	f.mu.Unlock()
-	err := f.look(unknown)
+}
 
-	f.mu.Lock()
+// ask has a friend looked up at once. f.mu is held.
+func (f *friends) ask(c contracts.ClientID, x *friend) {
+	if x.asked {
+		return
+	}
+	x.asked = true
+	f.news = append(f.news, c)
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// settled tells those who wait for a friend that it is known, or why not. f.mu is held.
+func (f *friends) settled(x *friend, err error) {
+	waiting := x.waiting
+	x.waiting = nil
+	for _, q := range waiting {
+		q.left--
+		q.err = errors.Join(q.err, err)
+		if q.left == 0 {
+			f.conclude(q)
+		}
+	}
+}
+
+// conclude answers a watch request. f.mu is held, so that whoever unwatches meanwhile, or ends the session, comes after it.
+func (f *friends) conclude(q *watching) {
+	s := q.session
 	var online []contracts.ClientID
-	for _, c := range clients {
+	s.mu.Lock()
+	for _, c := range q.clients {
 		x := f.m[c]
 		x.asking--
-		if err == nil {
+		if _, still := s.watches[c]; still && !s.left && q.err == nil {
 			x.watchers[s] = struct{}{}
-			if x.online {
-				online = append(online, c)
-			}
+		}
+		if x.online {
+			online = append(online, c)
 		}
 		f.forget(c, x)
 	}
-	done(online, err)
-	f.mu.Unlock()
+	s.mu.Unlock()
+	frame := contracts.AppendOnline(nil, q.id, online)
+	if q.err != nil {
+		frame = contracts.AppendError(nil, contracts.Request{ID: q.id, HasID: true}, errNotKnown)
+	}
+	_ = s.offer(frame, receipt{}) // one that is too slow is found out by the next push
 }
 
 // unwatch takes a session from some clients' watchers.
@@ -122,12 +171,9 @@ func (f *friends) changed(a contracts.Address) {
 	f.mu.Lock()
 	x := f.m[contracts.ClientID(a.ID)]
 	if x != nil {
-		f.news = append(f.news, contracts.ClientID(a.ID))
+		f.ask(contracts.ClientID(a.ID), x)
 	}
 	f.mu.Unlock()
-	if x != nil {
-		f.signal()
-	}
 }
 
 // refresh has everybody looked up anew.
@@ -138,13 +184,6 @@ func (f *friends) refresh() {
 		f.schedule(c, x, now)
 	}
 	f.mu.Unlock() // the next tick sees to it
-}
-
-func (f *friends) signal() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
 }
 
 // run looks up what is due until the edge is closed.
@@ -159,11 +198,16 @@ func (f *friends) run() {
 			f.mu.Lock()
 			news := f.news
 			f.news = nil
+			for _, c := range news {
+				if x := f.m[c]; x != nil {
+					x.asked = false // what changes from here on is asked for again
+				}
+			}
 			f.mu.Unlock()
-			_ = f.look(news) // what fails is due again
+			f.look(news) // what fails is due again
 		case <-tick.C:
 			f.mourn()
-			_ = f.look(f.due())
+			f.look(f.due())
 		}
 	}
 }
@@ -217,44 +261,55 @@ func (f *friends) due() []contracts.ClientID {
 	}
 }
 
-// look looks clients up and tells their watchers what is new. It returns an error when some could not be looked up; they
-// are due again soon.
-func (f *friends) look(clients []contracts.ClientID) error {
-	var failed error
+// look looks clients up and tells their watchers what is new. Those who could not be looked up are due again soon; when
+// none of a batch could, the rest is not tried.
+func (f *friends) look(clients []contracts.ClientID) {
+	var away error
 	for batch := range slices.Chunk(clients, friendsBatch) {
-		addresses := make([]contracts.Address, len(batch))
-		for i, c := range batch {
-			addresses[i] = c.Address()
-		}
 		f.mu.Lock()
 		f.looks++
 		number := f.looks
 		f.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(f.edge.ctx), connectTime)
-		entries, err := f.edge.dir.Lookup(ctx, addresses)
-		cancel()
+		entries, err := [][]contracts.Entry(nil), away
+		if err == nil {
+			entries, err = f.lookup(batch)
+		}
 		var part partialError
-		some := errors.As(err, &part)
+		some := errors.As(err, &part) && len(entries) == len(batch)
+		failed := 0
 		f.edge.burst(func() {
 			for i, c := range batch {
 				if err == nil || some && !part.FailedAt(i) {
 					f.found(c, entries[i], number)
 				} else {
-					failed = err
-					f.again(c)
+					f.again(c, err)
+					failed++
 				}
 			}
 		})
+		if failed == len(batch) {
+			away = err
+		}
 	}
-	return failed
 }
 
-// again makes a client due soon.
-func (f *friends) again(c contracts.ClientID) {
+func (f *friends) lookup(batch []contracts.ClientID) ([][]contracts.Entry, error) {
+	addresses := make([]contracts.Address, len(batch))
+	for i, c := range batch {
+		addresses[i] = c.Address()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.edge.ctx), connectTime)
+	defer cancel()
+	return f.edge.dir.Lookup(ctx, addresses)
+}
+
+// again makes a client due soon, and tells those who wait for it that it is not known.
+func (f *friends) again(c contracts.ClientID, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if x := f.m[c]; x != nil {
 		f.schedule(c, x, time.Now().Add(friendsTick))
+		f.settled(x, err)
 	}
 }
 
@@ -286,6 +341,7 @@ func (f *friends) found(c contracts.ClientID, entries []contracts.Entry, number 
 		return
 	}
 	x.known, x.online, x.lost, x.absent = true, online, false, time.Time{}
+	f.settled(x, nil)
 	var slow []*Session
 	if news {
 		f.edge.metrics.presence.Inc()

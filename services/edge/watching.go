@@ -37,24 +37,7 @@ func (s *Session) observe(id uint64, clients []contracts.ClientID) {
 		s.refuse(&contracts.Request{ID: id, HasID: true}, &contracts.Error{Code: contracts.CodeForbidden, Message: "this session watches too many clients"})
 		return
 	}
-	s.edge.work.Go(func() { // the directory may have to be asked
-		s.edge.friends.watch(s, clients, func(online []contracts.ClientID, err error) {
-			frame := contracts.AppendOnline(nil, id, online)
-			if err != nil {
-				frame = contracts.AppendError(nil, contracts.Request{ID: id, HasID: true}, errNotKnown)
-			}
-			_ = s.offer(frame, receipt{}) // one that is too slow is found out by the next push
-		})
-		s.mu.Lock()
-		var gone []contracts.ClientID // unwatched meanwhile, or the session ended
-		for _, c := range clients {
-			if _, still := s.watches[c]; !still || s.left {
-				gone = append(gone, c)
-			}
-		}
-		s.mu.Unlock()
-		s.edge.friends.unwatch(s, gone)
-	})
+	s.edge.friends.watch(s, id, clients)
 }
 
 var errNotKnown = &contracts.Error{Code: contracts.CodeUnavailable, Message: "presence is not known at the moment, try again"}

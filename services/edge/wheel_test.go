@@ -17,11 +17,11 @@ func TestWheelTurnsUpEverybodyOnceWhenDue(t *testing.T) {
 	for i := range 1000 {
 		c := contracts.ClientID(fmt.Sprint(i))
 		for range 1 + i%3 { // the last schedule counts
-			due[c] = start.Add(rand.N(friendsRefresh)) //nolint:gosec // any times will do
+			due[c] = start.Add(rand.N(friendsRefresh))
 			turns[c] = w.put(c, due[c])
 		}
 	}
-	for now := start; len(due) > 0; now = now.Add(rand.N(2 * friendsTick)) { //nolint:gosec // ticks that are late or lost
+	for now := start; len(due) > 0; now = now.Add(rand.N(2 * friendsTick)) {
 		if now.Sub(start) > friendsRefresh+3*friendsTick {
 			t.Fatalf("%d are never due", len(due))
 		}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/beeline-rt/beeline/broker/brokertest"
+	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/services/presence/presencetest"
 )
 
@@ -49,15 +50,34 @@ func (l *lockedBuffer) String() string {
 // Run starts a program. It ends with the test, and what it wrote is shown if the test failed.
 func Run(tb testing.TB, name string, args ...string) *Process {
 	tb.Helper()
-	p := &Process{Cmd: exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...), t: tb, lines: make(chan string, 1000), done: make(chan struct{})}
+	p := newProcess(tb, name, args...)
+	p.start()
+	tb.Cleanup(func() {
+		p.Kill()
+		if tb.Failed() {
+			tb.Logf("%s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
+		}
+	})
+	return p
+}
+
+func newProcess(tb testing.TB, name string, args ...string) *Process {
+	tb.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), name, args...) //nolint:gosec // what a test runs
+	p := &Process{Cmd: cmd, t: tb, lines: make(chan string, 1000), done: make(chan struct{})}
 	p.Cmd.SysProcAttr = dieWithTest()
+	return p
+}
+
+func (p *Process) start() {
+	p.t.Helper()
 	stdout, err := p.Cmd.StdoutPipe()
 	if err != nil {
-		tb.Fatal(err)
+		p.t.Fatal(err)
 	}
 	p.Cmd.Stderr = &p.out
 	if err := p.Cmd.Start(); err != nil {
-		tb.Fatalf("start %s: %v", name, err)
+		p.t.Fatalf("start %s: %v", p.Cmd.Path, err)
 	}
 	go func() {
 		defer close(p.done)
@@ -71,13 +91,6 @@ func Run(tb testing.TB, name string, args ...string) *Process {
 		close(p.lines)
 		_ = p.Cmd.Wait()
 	}()
-	tb.Cleanup(func() {
-		p.Kill()
-		if tb.Failed() {
-			tb.Logf("%s %s:\n%s", filepath.Base(name), strings.Join(args, " "), p.out.String())
-		}
-	})
-	return p
 }
 
 // Kill ends the program as kill -9 does, and waits for its end.
@@ -153,7 +166,9 @@ func RemoveBinary() {
 type Edges struct {
 	URLs   []string
 	Admins []string
+	NATS   *embedded.Server
 	Redis  *presencetest.Redis
+	Link   *brokertest.Link // between the edges and Redis
 	Procs  []*Process
 }
 
@@ -162,12 +177,12 @@ func RunEdges(tb testing.TB, n int, flags ...string) *Edges {
 	tb.Helper()
 	e := &Edges{Redis: presencetest.StartRedis(tb)}
 	presencetest.Settle(tb, e.Redis.Config(), "a")
-	nats := brokertest.New(tb)
+	e.NATS, e.Link = brokertest.New(tb), brokertest.NewLink(tb, e.Redis.Addr())
 	bin := Binary(tb)
 	for i := range n {
 		args := append([]string{
 			"edge", "--node", fmt.Sprint("a", i+1), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-			"--nats-url", nats.URL(), "--redis-addr", e.Redis.Addr(), "--anonymous", "--allow-send", "*",
+			"--nats-url", e.NATS.URL(), "--redis-addr", e.Link.Addr(), "--anonymous", "--allow-send", "*",
 			"--drain-time", "0s", "--redis-timeout", "2s", "--message-rate", "0",
 		}, flags...)
 		p := Run(tb, bin, args...)
