@@ -14,7 +14,7 @@ type Gather[T any] struct {
 	// Flush is called for each marked thing, once for each mark. Set it before the first use.
 	Flush func(T)
 
-	bursts atomic.Int32
+	bursts atomic.Int32 // under way; a flush is one, so that what it marks does not nest
 	mu     sync.Mutex
 	marked []T // guarded by mu
 	spare  []T // guarded by mu
@@ -41,22 +41,31 @@ func (g *Gather[T]) Mark(x T) {
 }
 
 func (g *Gather[T]) flush() {
-	// Others that are ready to run add theirs first. It costs nothing when there are none, and makes bundles of 10 and
-	// more where connections have one message each.
-	runtime.Gosched()
-	g.mu.Lock()
-	marked := g.marked
-	g.marked, g.spare = g.spare[:0], nil
-	g.mu.Unlock()
-	if len(marked) == 0 {
+	for yielded := false; ; {
+		g.mu.Lock()
+		if len(g.marked) == 0 {
+			g.mu.Unlock()
+			return
+		}
+		if !yielded {
+			g.mu.Unlock()
+			// Others that are ready to run add theirs first. It costs nothing when there are none, and makes bundles of 10
+			// and more where connections have one message each.
+			runtime.Gosched()
+			yielded = true
+			continue
+		}
+		marked := g.marked
+		g.marked, g.spare = g.spare[:0], nil
+		g.bursts.Add(1)
+		g.mu.Unlock()
+		for _, x := range marked {
+			g.Flush(x)
+		}
+		clear(marked)
 		g.put(marked)
-		return
+		g.bursts.Add(-1)
 	}
-	for _, x := range marked {
-		g.Flush(x)
-	}
-	clear(marked)
-	g.put(marked)
 }
 
 // put keeps a slice for the next flush.

@@ -163,7 +163,7 @@ func (c *courierFake) take() []parcel {
 // connectionFake takes every frame at once.
 type connectionFake struct{ s *Session }
 
-func (c *connectionFake) Write([]byte)                      { go c.s.written() }
+func (c *connectionFake) Write([]byte) bool                 { go c.s.written(); return false }
 func (c *connectionFake) Close(contracts.CloseCode, string) { c.Cut() }
 func (c *connectionFake) Cut()                              { go c.s.disconnected() }
 

@@ -21,7 +21,7 @@ func (r receipt) settle(s contracts.Status) {
 
 // batch is what goes out in one write: whole objects, each with its line break, and their receipts.
 type batch struct {
-	buf      []byte
+	buf      []byte // after headroom for the frame's header
 	receipts []receipt
 }
 
@@ -29,13 +29,13 @@ type batch struct {
 const batchSize = 32 << 10
 
 // An idle session holds no batch: they come from here, and go back.
-var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, 0, 512)} }}
+var batches = sync.Pool{New: func() any { return &batch{buf: make([]byte, headroom, 512)} }}
 
 func (b *batch) free() {
 	if cap(b.buf) > 2*batchSize {
 		return
 	}
-	b.buf = b.buf[:0]
+	b.buf = b.buf[:headroom]
 	clear(b.receipts)
 	b.receipts = b.receipts[:0]
 	batches.Put(b)
@@ -62,7 +62,7 @@ func (q *queue) add(frame []byte, r receipt) {
 	if n := len(q.rest); n > 0 {
 		last = q.rest[n-1]
 	}
-	if last == nil || len(last.buf) > 0 && len(last.buf)+len(frame) > batchSize {
+	if last == nil || len(last.buf) > headroom && len(last.buf)+len(frame) > batchSize {
 		last = batches.Get().(*batch)
 		if q.first == nil {
 			q.first = last
@@ -83,7 +83,7 @@ func (q *queue) next() *batch {
 	if b == nil {
 		return nil
 	}
-	q.bytes -= len(b.buf)
+	q.bytes -= len(b.buf) - headroom
 	q.first = nil
 	if len(q.rest) > 0 {
 		q.first, q.rest[0] = q.rest[0], nil

@@ -12,9 +12,10 @@ import (
 
 // connection is what carries a session's frames: a WebSocket, later also plain TCP. One frame is written at a time.
 type connection interface {
-	// Write starts to write one frame and does not wait for it; the edge hears of its end by Session.written. The
-	// bytes are not to change until then.
-	Write(frame []byte)
+	// Write writes one frame, which is buf but for its first headroom bytes: these are the connection's. It returns true if
+	// that could be done at once. Else it does not wait, and the edge hears of the end by Session.written; the bytes are not
+	// to change until then.
+	Write(buf []byte) bool
 	// Close says why and closes, after the write that is under way.
 	Close(code contracts.CloseCode, reason string)
 	// Cut closes at once.
@@ -168,35 +169,40 @@ func (s *Session) start() *batch {
 	return s.writing
 }
 
-// write starts the next write; the last line break is not needed in a frame.
+// write writes what was started, and what gathers meanwhile, as far as the connection takes it at once. The last line break
+// is not needed in a frame.
 func (s *Session) write(b *batch) {
-	if b != nil {
-		s.conn.Write(b.buf[:len(b.buf)-1])
+	for b != nil && s.conn.Write(b.buf[:len(b.buf)-1]) {
+		b = s.wrote()
 	}
 }
 
-// written is told by the connection that the write under way is done. What gathered meanwhile is the next one.
+// written is told by the connection that a write which could not be done at once is done.
 func (s *Session) written() {
+	s.edge.burst(func() { s.write(s.wrote()) })
+}
+
+// wrote settles the write under way, and returns what gathered meanwhile: the next one.
+func (s *Session) wrote() *batch {
 	s.mu.Lock()
 	done := s.writing
 	if done == nil { // gone meanwhile, and settled
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	next := s.queue.next()
 	s.writing = next
 	closing := s.ending && next == nil && !s.gone
 	s.mu.Unlock()
-	if next != nil {
-		s.write(next)
-	} else if closing {
+	if closing {
 		s.conn.Close(s.closeWith, s.reason)
 	}
 	if len(done.receipts) > 0 {
 		s.edge.metrics.delivered(len(done.receipts))
-		s.edge.burst(func() { done.settle(contracts.StatusDelivered) })
+		done.settle(contracts.StatusDelivered)
 	}
 	done.free()
+	return next
 }
 
 // end ends the session: it takes nothing more in, its record goes, what waits is still written, then the connection is

@@ -193,8 +193,10 @@ func tokenOf(r *http.Request) (string, error) {
 func (w *webSockets) connected(m *melody.Session) {
 	l := m.Keys[sessionKey].(*login)
 	c := &webSocket{edge: w.edge, m: m}
+	c.wire, _ = m.WebsocketConnection().NetConn().(*wire)
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
+	c.s = s
 	m.Keys[sessionKey] = s
 	pings := rate.NewLimiter(pingsPerSec, pingsBurst)
 	ws := m.WebsocketConnection()
@@ -223,11 +225,30 @@ func (w *webSockets) connected(m *melody.Session) {
 type webSocket struct {
 	edge *Edge
 	m    *melody.Session
+	wire *wire // nil: melody writes
+	s    *Session
 }
 
 var _ connection = (*webSocket)(nil)
 
-func (c *webSocket) Write(frame []byte) { _ = c.m.Write(frame) } // an error means closed: then disconnected follows
+// Write writes directly where that can be done, and else leaves it to melody. An error means that the connection has ended:
+// then disconnected follows.
+func (c *webSocket) Write(buf []byte) bool {
+	if c.wire == nil {
+		_ = c.m.Write(buf[headroom:])
+		return false
+	}
+	return c.wire.writeText(buf, c.edge.cfg.WriteTime, c.edge.work.Go, c.written)
+}
+
+// written is told how a direct write ended that had to wait.
+func (c *webSocket) written(err error) {
+	if err != nil {
+		c.Cut()
+		return
+	}
+	c.s.written()
+}
 
 // Close does not use melody's, which closes the socket right behind the close frame: what the client sent meanwhile is
 // then unread, so the kernel resets the connection, and the frame may be lost with it. Here the client gets time to
@@ -257,6 +278,9 @@ func (h *handOff) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err == nil {
 		close(h.taken)
+		if w := newWire(conn); w != nil {
+			conn = w
+		}
 	}
 	return conn, rw, err
 }

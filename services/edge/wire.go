@@ -1,0 +1,154 @@
+package edge
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// wire is a TCP connection under a WebSocket. Data frames are written to it directly and without waiting: no goroutine is
+// woken for a write that the kernel takes at once, which is nearly all. What the kernel does not take is left to a goroutine
+// that ends with it. Control frames come through gorilla, which reads from the connection as usual.
+//
+// A TLS connection, and what is no TCP at all, has no wire: melody writes to it.
+type wire struct {
+	net.Conn // for reading, and for writing what may wait
+	raw      syscall.RawConn
+
+	deadline atomic.Int64 // of what gorilla writes, in Unix nanoseconds; 0: none
+
+	mu     sync.Mutex // held while a frame is being written
+	closed bool       // a close frame was written: nothing may follow it
+
+	// of the direct write under way; guarded by mu
+	buf  []byte
+	n    int
+	err  error
+	once func(fd uintptr) bool // made once, so that a write allocates nothing
+}
+
+// headroom is what a frame's header needs at most: the server's frames are not masked.
+const headroom = 10
+
+var errCloseSent = errors.New("a close frame was written")
+
+// newWire returns a wire over c, or nil if there is none.
+func newWire(c net.Conn) *wire {
+	tcp, ok := c.(*net.TCPConn)
+	if proxied, is := c.(interface{ TCPConn() (*net.TCPConn, bool) }); is { // behind a PROXY header
+		tcp, ok = proxied.TCPConn()
+	}
+	if !ok || !canWriteDirectly {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	w := &wire{Conn: c, raw: raw}
+	w.once = func(fd uintptr) bool {
+		w.n, w.err = writeDirectly(fd, w.buf)
+		return true // it is not tried again
+	}
+	return w
+}
+
+// SetWriteDeadline sets the deadline of what gorilla writes next. It is not left on the connection, where it would fail
+// direct writes once it has passed.
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	if t.IsZero() {
+		w.deadline.Store(0)
+	} else {
+		w.deadline.Store(t.UnixNano())
+	}
+	return nil
+}
+
+// Write writes a frame of gorilla's, and waits until it is written.
+func (w *wire) Write(frame []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.writeBy(w.deadline.Load(), frame)
+	const finClose = 0x88
+	if len(frame) > 0 && frame[0] == finClose { // the answer to the upgrade comes this way too, and begins with an H
+		w.closed = true
+	}
+	return n, err
+}
+
+// writeBy writes and waits, at most until a deadline in Unix nanoseconds, 0 for none. mu is held.
+func (w *wire) writeBy(deadline int64, b []byte) (int, error) {
+	if deadline != 0 {
+		_ = w.Conn.SetWriteDeadline(time.Unix(0, deadline))
+		defer func() { _ = w.Conn.SetWriteDeadline(time.Time{}) }()
+	}
+	return w.Conn.Write(b)
+}
+
+// writeText writes buf as one text frame, but for its first headroom bytes, where the header goes. It returns true when the
+// frame is written. Else it is left to wait, and done is told, from a goroutine that run starts, how that ends:
+// within a time, or with an error.
+func (w *wire) writeText(buf []byte, wait time.Duration, run func(func()), done func(error)) bool {
+	frame := buf[header(buf):]
+	if w.mu.TryLock() {
+		n, err := w.direct(frame)
+		if err == nil && n == len(frame) {
+			w.mu.Unlock()
+			return true
+		}
+		run(func() {
+			if err == nil {
+				_, err = w.writeBy(time.Now().Add(wait).UnixNano(), frame[n:])
+			}
+			w.mu.Unlock()
+			done(err)
+		})
+		return false
+	}
+	run(func() { // a control frame is being written
+		w.mu.Lock()
+		err := errCloseSent
+		if !w.closed {
+			_, err = w.writeBy(time.Now().Add(wait).UnixNano(), frame)
+		}
+		w.mu.Unlock()
+		done(err)
+	})
+	return false
+}
+
+// direct writes what the kernel takes at once, and returns how much that is. mu is held.
+func (w *wire) direct(frame []byte) (int, error) {
+	if w.closed {
+		return 0, errCloseSent
+	}
+	w.buf = frame
+	err := w.raw.Write(w.once)
+	w.buf = nil
+	if err == nil {
+		err = w.err
+	}
+	return w.n, err
+}
+
+// header writes the header of a text frame into the headroom of buf, and returns where it begins (RFC 6455, 5.2).
+func header(buf []byte) int {
+	const finText, short, long = 0x81, 126, 127
+	size := len(buf) - headroom
+	switch {
+	case size < short:
+		buf[8], buf[9] = finText, byte(size)
+		return 8
+	case size <= 1<<16-1:
+		buf[6], buf[7] = finText, short
+		binary.BigEndian.PutUint16(buf[8:], uint16(size))
+		return 6
+	}
+	buf[0], buf[1] = finText, long
+	binary.BigEndian.PutUint64(buf[2:], uint64(size))
+	return 0
+}

@@ -1,0 +1,9 @@
+//go:build !unix
+
+package edge
+
+import "errors"
+
+const canWriteDirectly = false
+
+func writeDirectly(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,26 @@
+//go:build unix
+
+package edge
+
+import (
+	"errors"
+	"syscall"
+)
+
+const canWriteDirectly = true
+
+// writeDirectly writes what a non-blocking socket takes now.
+func writeDirectly(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := syscall.Write(int(fd), b)
+		switch {
+		case err == nil:
+			return n, nil
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, nil
+		default:
+			return 0, err
+		}
+	}
+}
