@@ -121,7 +121,7 @@ func BenchmarkNext(b *testing.B) {
 	const n = 64
 	bundle := AppendBundle(nil, "a1", 1)
 	for seq := range uint64(n) {
-		bundle = AppendRecord(bundle, Record{Kind: RecordMessage, Seq: seq, To: ClientID("user-000042").Address(), Frame: send128})
+		bundle = AppendRecord(bundle, Record{Kind: RecordMessage, Seq: seq, To: ClientID("user-000042").Address(), Frame: append(slices.Clone(send128), 10)})
 	}
 	b.ReportAllocs()
 	var (

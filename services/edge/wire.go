@@ -94,31 +94,35 @@ func (w *wire) writeBy(deadline int64, b []byte) (int, error) {
 // within a time, or with an error.
 func (w *wire) writeText(buf []byte, wait time.Duration, run func(func()), done func(error)) bool {
 	frame := buf[header(buf):]
-	if w.mu.TryLock() {
-		n, err := w.direct(frame)
-		if err == nil && n == len(frame) {
-			w.mu.Unlock()
-			return true
-		}
+	if !w.mu.TryLock() { // a control frame is being written
 		run(func() {
-			if err == nil {
-				_, err = w.writeBy(time.Now().Add(wait).UnixNano(), frame[n:])
-			}
-			w.mu.Unlock()
-			done(err)
+			w.mu.Lock()
+			w.rest(frame, wait, done)
 		})
 		return false
 	}
-	run(func() { // a control frame is being written
-		w.mu.Lock()
-		err := errCloseSent
-		if !w.closed {
-			_, err = w.writeBy(time.Now().Add(wait).UnixNano(), frame)
-		}
+	n, err := w.direct(frame)
+	switch {
+	case err != nil:
 		w.mu.Unlock()
-		done(err)
-	})
-	return false
+		run(func() { done(err) })
+		return false
+	case n < len(frame):
+		run(func() { w.rest(frame[n:], wait, done) }) // which keeps the lock
+		return false
+	}
+	w.mu.Unlock()
+	return true
+}
+
+// rest writes what is left of a frame, however long the peer takes, within wait, and unlocks mu.
+func (w *wire) rest(b []byte, wait time.Duration, done func(error)) {
+	err := errCloseSent
+	if !w.closed {
+		_, err = w.writeBy(time.Now().Add(wait).UnixNano(), b)
+	}
+	w.mu.Unlock()
+	done(err)
 }
 
 // direct writes what the kernel takes at once, and returns how much that is. mu is held.
