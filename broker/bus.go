@@ -19,7 +19,8 @@ type Handler interface {
 	// Begin and End enclose the records of one node message.
 	Begin()
 	End()
-	// Met says that another node was heard: for the first time, or since it was started anew.
+	// Met says that another node was heard: for the first time on a shard, or since it was started anew. It may also be told of
+	// a start that is over, whose last words come late.
 	Met(p contracts.Peer)
 	// Message is a frame for a client, or the members of a group, of this node. w is told once, with id, what became of it.
 	Message(to contracts.Address, frame []byte, w Waiter, id uint64)

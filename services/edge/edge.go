@@ -73,6 +73,7 @@ type Authenticator interface {
 type Edge struct {
 	// set once
 	cfg     Config
+	blip    time.Duration
 	cluster contracts.ClusterName
 	node    contracts.NodeID
 	epoch   contracts.Epoch
@@ -99,7 +100,6 @@ type Edge struct {
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
-	awaySince  atomic.Int64  // when the directory began to refuse records, in Unix nanoseconds; 0: it does not
 	behind     atomic.Bool   // some ready session may have no record
 	generation atomic.Uint64 // counts the times that the directory may have lost entries
 	polls      chan struct{} // places for members questions of other nodes
@@ -116,14 +116,19 @@ type Options struct {
 	Epoch     contracts.Epoch
 	Directory Directory
 	Auth      Authenticator
-	Arbiter   Arbiter      // nil: tokens decide alone
-	Logger    *slog.Logger // nil: nothing is logged
+	Arbiter   Arbiter // nil: tokens decide alone
+
+	// Blip is how long the directory may refuse a record before whoever comes is let in without one. It should be longer
+	// than other nodes need to notice that the directory is away: who did not would take what is missing for gone when it is
+	// back. (When it is this node alone that cannot reach it, they never do.)
+	Blip   time.Duration
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // New returns an edge that serves nobody yet: call [Edge.Start] before its handler is used. cfg must be valid.
 func New(cfg Config, o Options) *Edge {
 	e := &Edge{
-		cfg: cfg, cluster: o.Cluster, node: o.Node, epoch: o.Epoch,
+		cfg: cfg, blip: o.Blip, cluster: o.Cluster, node: o.Node, epoch: o.Epoch,
 		dir: o.Directory, auth: o.Auth, arbiter: o.Arbiter, log: o.Logger,
 	}
 	if e.log == nil {
@@ -214,7 +219,7 @@ func (e *Edge) End() { e.writes.End() }
 func (e *Edge) Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
 	if found, ok := e.all.Load(session); ok {
 		if s := found.(*Session); s.belongsTo(to) {
-			s.end(code, "replaced by a newer session")
+			s.end(code, replaced)
 			w.Answered(id, contracts.StatusDelivered)
 			return
 		}

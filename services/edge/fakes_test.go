@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -177,7 +178,7 @@ func bubble(t *testing.T, f func(t *testing.T, e *Edge, d *directoryFake, c *cou
 	synctest.Test(t, func(t *testing.T) {
 		d := &directoryFake{restored: make(chan struct{}, 1), records: map[contracts.Address]map[contracts.SessionID]contracts.Entry{}}
 		c := &courierFake{}
-		e := New(DefaultConfig(), Options{Cluster: "a", Node: "a1", Epoch: 1, Directory: d})
+		e := New(DefaultConfig(), Options{Cluster: "a", Node: "a1", Epoch: 1, Directory: d, Blip: time.Second})
 		e.Start(t.Context(), c)
 		f(t, e, d, c)
 		d.hooks(nil, nil)

@@ -30,7 +30,6 @@ type friends struct {
 	alive []contracts.Peer // as of the last tick
 	wheel wheel
 	news  []contracts.ClientID // have changed, and are to be looked up at once
-	looks uint64               // numbers the lookups
 }
 
 // friend is one watched client, guarded by friends.mu.
@@ -41,7 +40,6 @@ type friend struct {
 	asked    bool                  // it is in news
 	known    bool
 	online   bool
-	seen     uint64           // the lookup that it is known from
 	peers    []contracts.Peer // where it was last seen
 	due      time.Time        // when to look it up next
 	turn     uint64           // of the wheel, in which that is
@@ -141,7 +139,9 @@ func (f *friends) conclude(q *watching) {
 	if q.err != nil {
 		frame = contracts.AppendError(nil, contracts.Request{ID: q.id, HasID: true}, errNotKnown)
 	}
-	_ = s.offer(frame, receipt{}) // one that is too slow is found out by the next push
+	if s.offer(frame, receipt{}) == contracts.StatusOverload {
+		f.edge.spawn(func() { s.end(contracts.CloseSlow, tooSlow) }) // which takes f.mu
+	}
 }
 
 // unwatch takes a session from some clients' watchers.
@@ -196,12 +196,10 @@ func (f *friends) run() {
 			return
 		case <-f.wake:
 			f.mu.Lock()
-			news := f.news
+			news := slices.DeleteFunc(f.news, func(c contracts.ClientID) bool { return f.m[c] == nil })
 			f.news = nil
 			for _, c := range news {
-				if x := f.m[c]; x != nil {
-					x.asked = false // what changes from here on is asked for again
-				}
+				f.m[c].asked = false // what changes from here on is asked for again
 			}
 			f.mu.Unlock()
 			f.look(news) // what fails is due again
@@ -266,10 +264,6 @@ func (f *friends) due() []contracts.ClientID {
 func (f *friends) look(clients []contracts.ClientID) {
 	var away error
 	for batch := range slices.Chunk(clients, friendsBatch) {
-		f.mu.Lock()
-		f.looks++
-		number := f.looks
-		f.mu.Unlock()
 		entries, err := [][]contracts.Entry(nil), away
 		if err == nil {
 			entries, err = f.lookup(batch)
@@ -280,14 +274,14 @@ func (f *friends) look(clients []contracts.ClientID) {
 		f.edge.burst(func() {
 			for i, c := range batch {
 				if err == nil || some && !part.FailedAt(i) {
-					f.found(c, entries[i], number)
+					f.found(c, entries[i])
 				} else {
 					f.again(c, err)
 					failed++
 				}
 			}
 		})
-		if failed == len(batch) {
+		if failed == len(batch) && (!some || !part.Doubtful()) {
 			away = err
 		}
 	}
@@ -314,14 +308,13 @@ func (f *friends) again(c contracts.ClientID, err error) {
 }
 
 // found takes in where a client is, and tells its watchers if that is news.
-func (f *friends) found(c contracts.ClientID, entries []contracts.Entry, number uint64) {
+func (f *friends) found(c contracts.ClientID, entries []contracts.Entry) {
 	f.mu.Lock()
 	x := f.m[c]
-	if x == nil || number < x.seen { // nobody watches it any more, or a later lookup was faster
+	if x == nil { // nobody watches it any more
 		f.mu.Unlock()
 		return
 	}
-	x.seen = number
 	x.peers = x.peers[:0]
 	for _, e := range entries {
 		x.peers = append(x.peers, contracts.Peer{Node: e.Node, Epoch: e.Epoch})

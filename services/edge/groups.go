@@ -29,8 +29,9 @@ type group struct {
 	// there are none.
 	recorded recorded
 	syncing  bool
-	joining  []func() // told when recorded is true
-	gone     bool     // being taken out of the table: whoever joins waits for that
+	failing  time.Time // since when the directory has refused the change
+	joining  []func()  // told when recorded is true
+	gone     bool      // being taken out of the table: whoever joins waits for that
 }
 
 // recorded is what the directory has of a group. It is unknown while that is being changed, and when a change failed: it may
@@ -171,8 +172,8 @@ func (g *groups) follow(x *group) {
 	}
 }
 
-// record writes or removes the node's entry, tells the nodes that go by it, and returns whether that worked. While the
-// directory is away, all nodes are told, and those who join need not wait for its return.
+// record writes or removes the node's entry, tells the nodes that go by it, and returns whether that worked. When the
+// directory stays away, all nodes are told, and those who join need not wait for its return.
 func (g *groups) record(x *group, want, again bool) bool {
 	generation := g.edge.generation.Load()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(g.edge.ctx), connectTime)
@@ -194,7 +195,13 @@ func (g *groups) record(x *group, want, again bool) bool {
 	if err != nil || !g.edge.dir.Trusted() {
 		watchers = g.edge.everybody()
 	}
-	if err == nil || !again { // all were told at the first failure
+	x.mu.Lock()
+	if err == nil || !again {
+		x.failing = time.Now()
+	}
+	over := time.Since(x.failing) >= g.edge.blip && len(x.joining) > 0
+	x.mu.Unlock()
+	if err == nil || !again || over { // all were told at the first failure, but for those who joined since
 		g.edge.tell(x.address, watchers)
 	}
 	x.mu.Lock()
@@ -204,11 +211,9 @@ func (g *groups) record(x *group, want, again bool) bool {
 			x.recorded = recordedYes
 		}
 	}
-	done := x.joining
-	if want {
-		x.joining = nil
-	} else {
-		done = nil
+	var done []func()
+	if want && (err == nil || over) {
+		done, x.joining = x.joining, nil
 	}
 	x.mu.Unlock()
 	for _, f := range done {

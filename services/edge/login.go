@@ -11,11 +11,8 @@ import (
 )
 
 const (
-	connectTime = 2 * time.Second // for the directory to take a session's record, or to remove it
-	// blip is how long the directory must be away to be noticed by all: they read it every tenth of a lease's life, and wait
-	// for its answer as long again.
-	blip         = contracts.LeaseTTL / 4
-	maxGhosts    = 1 << 17 // records to be removed later; more die with this node's lease
+	connectTime  = 2 * time.Second // for the directory to take a session's record, or to remove it
+	maxGhosts    = 1 << 17         // records to be removed later; more die with this node's lease
 	unauthorized = "send an auth object with a valid token first"
 )
 
@@ -71,9 +68,10 @@ func (s *Session) login(who Identity, device string) {
 // says ready: whatever anybody sends from then on reaches it. It runs beside the reading goroutine, which never waits for
 // the directory.
 func (e *Edge) join(s *Session) {
-	e.becomeKnown()
+	e.becomeKnown(s)
+	began := time.Now()
 	others, err := e.record(s)
-	for err != nil && !errors.Is(err, errLeft) && !e.isAway() && e.pause(tidyWait/2) {
+	for err != nil && !errors.Is(err, errLeft) && time.Since(began) < e.blip && e.pause(tidyWait/2) {
 		others, err = e.record(s)
 	}
 	switch {
@@ -96,9 +94,9 @@ func (e *Edge) join(s *Session) {
 
 // becomeKnown waits while there may be nodes that do not know this one: it has started right after the directory was
 // lost. They would not ask it for its sessions.
-func (e *Edge) becomeKnown() {
+func (e *Edge) becomeKnown(s *Session) {
 	for {
-		if _, all := e.dir.Alive(); all || !e.pause(tidyWait) {
+		if _, all := e.dir.Alive(); all || !s.goesOn() || !e.pause(tidyWait) {
 			return
 		}
 	}
@@ -127,10 +125,8 @@ func (e *Edge) record(s *Session) ([]contracts.Entry, error) {
 	if err != nil {
 		e.metrics.directoryErrors.Inc()
 		e.behind.Store(true)
-		e.awaySince.CompareAndSwap(0, time.Now().UnixNano())
 		return nil, err
 	}
-	e.awaySince.Store(0)
 	if !e.dir.Trusted() { // then nobody knows who goes by an older record
 		watchers = e.everybody()
 	}
@@ -174,27 +170,38 @@ func (e *Edge) replace(client contracts.ClientID, others []contracts.Entry) {
 	}
 }
 
-// isAway tells whether the directory has been away for so long that every node has noticed, and will not take what is missing
-// for gone when it is back. Until then nobody is let in without a record.
-func (e *Edge) isAway() bool {
-	since := e.awaySince.Load()
-	return since != 0 && time.Now().UnixNano()-since > int64(blip)
-}
-
 // arrange leaves one session to a client of which several were let in while the directory was away: the one that began last,
-// by the clocks of their nodes.
+// by the clocks of their nodes. It yields only to one that is there: an entry may be left of one that has ended since.
 func (e *Edge) arrange(s *Session, others []contracts.Entry) {
 	began := s.started.Truncate(time.Millisecond) // as in an entry
 	var older []contracts.Entry
 	for _, o := range others {
-		if c := o.Since.Compare(began); c < 0 || c == 0 && o.Session < s.id {
+		c := o.Since.Compare(began)
+		switch {
+		case c < 0 || c == 0 && o.Session < s.id:
 			older = append(older, o)
-		} else {
-			s.end(contracts.CloseReplaced, "replaced by a newer session")
+		case o.Node != e.node:
+			e.courier.Probe(o.Node, s.identity.Client.Address(), yield{s}, 0)
+		default:
+			if _, there := e.all.Load(o.Session); there {
+				yield{s}.Answered(0, contracts.StatusDelivered)
+			}
 		}
 	}
 	e.replace(s.identity.Client, older)
 }
+
+// yield ends a session when it is told that a newer one of its client is there.
+type yield struct{ s *Session }
+
+// Answered takes the answer of the newer one's node.
+func (y yield) Answered(_ uint64, st contracts.Status) {
+	if st == contracts.StatusDelivered {
+		y.s.edge.spawn(func() { y.s.end(contracts.CloseReplaced, replaced) })
+	}
+}
+
+const replaced = "replaced by a newer session"
 
 // ignored is a waiter for what nobody waits for.
 type ignored struct{}

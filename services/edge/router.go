@@ -172,6 +172,9 @@ type partialError interface {
 	error
 	// FailedAt tells whether the i-th could not be looked up.
 	FailedAt(i int) bool
+	// Doubtful tells whether there are some that are not there, which proves nothing: the directory answers, and may have
+	// lost entries.
+	Doubtful() bool
 }
 
 var errAway = errors.New("the directory is away")

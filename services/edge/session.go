@@ -128,7 +128,7 @@ func (s *Session) offer(frame []byte, r receipt) contracts.Status {
 	}
 	queued := s.queue.bytes + len(frame)
 	if s.writing != nil {
-		queued += len(s.writing.buf)
+		queued += len(s.writing.buf) - headroom
 	}
 	if queued > s.edge.cfg.QueueBytes {
 		s.mu.Unlock()

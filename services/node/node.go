@@ -97,6 +97,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.dir, Auth: auth, Arbiter: arbiter, Logger: n.log,
+		Blip: n.dir.NoticeTime(),
 	})
 	if err := n.dir.Acquire(ctx); err != nil {
 		return err

@@ -177,10 +177,11 @@ func (d *Directory) renew(ctx context.Context) error {
 		}
 	}
 	d.stats.renewals.Add(1)
-	changed, _, err := d.look(ctx)
+	changed, age, err := d.look(ctx)
 	if err != nil {
 		return err
 	}
+	changed = changed || age < d.cfg.LeaseTTL // of a master that was not there before
 	if changed && d.doubt(ctx, round) || again {
 		d.leases.doubt()
 		d.trust.regain(d.cfg.LeaseTTL)

@@ -107,6 +107,10 @@ func (d *Directory) Alive() (peers []contracts.Peer, all bool) {
 	return peers, d.trust.listed()
 }
 
+// NoticeTime is how long it takes every node to notice that Redis does not answer: until its next refresh, and the end of
+// that.
+func (d *Directory) NoticeTime() time.Duration { return d.cfg.refreshInterval() + d.cfg.callTimeout() }
+
 // Met takes note of a node that was heard by another way, and so lives: it counts as alive until Redis is asked.
 func (d *Directory) Met(p contracts.Peer) {
 	if known, ok := d.leases.snapshot()[p.Node]; !ok || known < p.Epoch {

@@ -25,6 +25,9 @@ func (e *LookupError) FailedAt(i int) bool {
 	return found
 }
 
+// Doubtful tells whether there are addresses of which nothing was found while that proves nothing.
+func (e *LookupError) Doubtful() bool { return errors.Is(e.Err, ErrUncertain) }
+
 // Error returns the reason and how many failed.
 func (e *LookupError) Error() string {
 	return fmt.Sprintf("%v: look up %d addresses: %v", ErrUnavailable, len(e.Failed), e.Err)

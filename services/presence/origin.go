@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,10 +36,12 @@ func (d *Directory) greet(ctx context.Context, c *redis.Conn) error {
 	if runs == nil {
 		return nil // nothing was read yet that could be missing
 	}
-	// What does not say, does not say: the next renewal will see.
 	pipe := c.Pipeline()
 	info, role := pipe.Info(ctx, "server"), pipe.Do(ctx, "role")
-	_, _ = pipe.Exec(ctx)
+	if _, err := pipe.Exec(ctx); err != nil && !isReply(err) {
+		return err // the connection may still have the answers to come, and is of no use
+	}
+	// A server that does not say, does not say: the next renewal will see.
 	run := runID.FindStringSubmatch(info.Val())
 	if run == nil || slices.Contains(*runs, run[1]) || !isMaster(role) {
 		return nil
@@ -80,7 +83,7 @@ func (d *Directory) look(ctx context.Context) (changed bool, age time.Duration, 
 	if err := register.Err(); err != nil && !redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return false, 0, d.failed("register the node", err)
 	}
-	age = time.Duration(1<<63 - 1)
+	age = time.Duration(math.MaxInt64)
 	known := make(map[contracts.Key]string, len(keys))
 	for i, n := range notes {
 		before, seen := d.origins.notes[keys[i]]
