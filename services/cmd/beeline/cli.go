@@ -32,6 +32,7 @@ type commands struct {
 	Send   sendCmd   `cmd:"" help:"Send one message, and say what became of it."`
 	Chat   chatCmd   `cmd:"" help:"Talk to another client, line by line."`
 	Token  tokenCmd  `cmd:"" help:"Make a login token, or the keys to make tokens with."`
+	Bench  benchCmd  `cmd:"" help:"Measure what a message costs: CPU, latency, memory."`
 }
 
 const description = "Real-time messages between clients on different servers. Start with `beeline dev`."
@@ -109,7 +110,7 @@ func explainUsage(err error) error {
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil {
 		if selected := parse.Context.Selected(); selected != nil {
-			command += " " + selected.Name
+			command += strings.TrimPrefix(selected.FullPath(), command)
 		}
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok {

@@ -33,7 +33,7 @@ type settings struct {
 // takeEnvironment gives every flag of a configurable command its variable, and keeps kong from reading the environment
 // of the process.
 func (s *settings) takeEnvironment(k *kong.Kong) error {
-	for _, command := range k.Model.Children {
+	for _, command := range k.Model.Leaves(false) {
 		_, all := reflect.TypeAssert[configurable](command.Target.Addr())
 		for _, flag := range command.Flags {
 			switch {

@@ -19,6 +19,7 @@ import (
 type devRedis struct {
 	addr string
 	what string // which it is, for a person
+	pid  int    // 0: it is inside this process
 	stop func(context.Context) error
 }
 
@@ -111,6 +112,7 @@ func startRedisServer(ctx context.Context, path string) (*devRedis, error) {
 	return &devRedis{
 		addr: addr,
 		what: fmt.Sprintf("redis-server %s, process %d, stores nothing", version, c.pid),
+		pid:  c.pid,
 		stop: c.stop,
 	}, nil
 }
@@ -136,6 +138,11 @@ func waitForRedis(ctx context.Context, addr string, ended <-chan struct{}) (stri
 
 // redisVersion asks a server for its version, which only one that is ready tells.
 func redisVersion(ctx context.Context, addr string) (string, error) {
+	return redisInfo(ctx, addr, "server", "redis_version")
+}
+
+// redisInfo returns what a server says of itself under a name, in a section of its INFO.
+func redisInfo(ctx context.Context, addr, section, name string) (string, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return "", err
@@ -144,12 +151,12 @@ func redisVersion(ctx context.Context, addr string) (string, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	if _, err := conn.Write([]byte("INFO server\r\nQUIT\r\n")); err != nil {
+	if _, err := conn.Write([]byte("INFO " + section + "\r\nQUIT\r\n")); err != nil {
 		return "", err
 	}
 	for lines := bufio.NewScanner(conn); lines.Scan(); {
-		if version, ok := strings.CutPrefix(lines.Text(), "redis_version:"); ok {
-			return version, nil
+		if value, ok := strings.CutPrefix(lines.Text(), name+":"); ok {
+			return strings.TrimSpace(value), nil
 		}
 	}
 	return "", errors.New("it is not ready")

@@ -1,0 +1,31 @@
+package bench
+
+// Field is a figure that a work may show. The names are stable: they are those of the JSON line. A figure of one process
+// has the same name, a dot, and the name of the process.
+type Field struct {
+	Name   string
+	Title  string // in the table
+	Digits int    // behind the point, in the table
+	Means  string
+}
+
+// Fields are all figures, in the order of the table.
+var Fields = []Field{
+	{"delivered_per_s", "delivered/s", 0, "messages that recipients got in the measured part, per second of it"},
+	{"cpu_us_per_delivery", "CPU us/delivery", 2, "CPU time of the servers in the measured part, for each message that a recipient got in it; user and system"},
+	{"latency_p50_ms", "latency p50 ms", 3, "from when a message was due to when its recipient had it: half of them took no longer"},
+	{"latency_p99_ms", "latency p99 ms", 3, "99 of 100 took no longer"},
+	{"latency_p999_ms", "latency p99.9 ms", 3, "999 of 1000 took no longer"},
+	{"latency_max_ms", "latency max ms", 3, "the longest"},
+	{"answer_p50_ms", "answer p50 ms", 3, "from when a message was due to when its sender had the answer"},
+	{"answer_p99_ms", "answer p99 ms", 3, "see answer_p50_ms"},
+	{"answer_p999_ms", "answer p99.9 ms", 3, "see answer_p50_ms"},
+	{"answer_max_ms", "answer max ms", 3, "see answer_p50_ms"},
+	{"late_p50_ms", "sent late p50 ms", 3, "by how much too late messages were sent, which their latency contains: if it is most of that, the generator is what was measured"},
+	{"late_p99_ms", "sent late p99 ms", 3, "see late_p50_ms"},
+	{"late_p999_ms", "sent late p99.9 ms", 3, "see late_p50_ms"},
+	{"late_max_ms", "sent late max ms", 3, "see late_p50_ms"},
+	{"lost", "lost", 0, "messages that were answered as delivered, or sent to the group, and did not arrive"},
+	{"duplicated", "duplicated", 0, "messages that arrived more than once"},
+	{"reordered", "reordered", 0, "messages that arrived after a later one of the same sender"},
+}
