@@ -19,16 +19,25 @@ const (
 	perSource     = 5000 // connections from one address, which has some 28,000 ports
 )
 
-// connectAll connects clients, several at a time. After an error none of them is left.
+// connectAll connects clients, and tells how it goes. After an error none of them is left.
 func connectAll(ctx context.Context, d Driver, logins []Login, progress func(string)) ([]Conn, error) {
+	return connectSome(ctx, d, logins, connectAtOnce, func(n int) {
+		if n%1000 == 0 {
+			progress(fmt.Sprintf("%d of %d clients are connected", n, len(logins)))
+		}
+	})
+}
+
+// connectSome connects clients, so many at a time. After an error none of them is left.
+func connectSome(ctx context.Context, d Driver, logins []Login, atOnce int, done func(int)) ([]Conn, error) {
 	conns := make([]Conn, len(logins))
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var (
-		next, done atomic.Int64
-		workers    sync.WaitGroup
+		next, count atomic.Int64
+		workers     sync.WaitGroup
 	)
-	for range min(connectAtOnce, len(logins)) {
+	for range min(atOnce, len(logins)) {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; int(i) < len(logins) && ctx.Err() == nil; i = next.Add(1) - 1 {
 				c, err := connect(ctx, d, logins[i])
@@ -37,9 +46,7 @@ func connectAll(ctx context.Context, d Driver, logins []Login, progress func(str
 					return
 				}
 				conns[i] = c
-				if n := done.Add(1); n%1000 == 0 {
-					progress(fmt.Sprintf("%d of %d clients are connected", n, len(logins)))
-				}
+				done(int(count.Add(1)))
 			}
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -43,9 +42,6 @@ func (d Direct) Validate(env Env) error {
 	return errors.Join(env.validate(), roomFor(2*d.Pairs))
 }
 
-// graceTime is how long a run waits, at its end, for the answers to the last messages.
-const graceTime = 5 * time.Second
-
 // Run connects the pairs, lets them talk, and waits for the last answer.
 func (d Direct) Run(ctx context.Context, env Env) (*Result, error) {
 	logins, err := d.logins(env)
@@ -80,7 +76,7 @@ func (d Direct) logins(env Env) ([]Login, error) {
 }
 
 func (d Direct) talk(conns []Conn, logins []Login) *talk {
-	t := &talk{meter: newMeter(d.Warm, d.For, d.Plot), schedule: schedule{rate: d.Rate, burst: d.Burst}, over: make(chan struct{})}
+	t := &talk{traffic: newTraffic(newMeter(d.Warm, d.For, d.Plot), conns), schedule: schedule{rate: d.Rate, burst: d.Burst}}
 	for i := range d.Pairs {
 		s := &sender{
 			talk: t, number: i, conn: conns[i], name: logins[i].Client, to: logins[d.Pairs+i].Client,
@@ -92,92 +88,32 @@ func (d Direct) talk(conns []Conn, logins []Login) *talk {
 			s.credits = d.Window
 		}
 		t.senders = append(t.senders, s)
-		t.recipients = append(t.recipients, &recipient{talk: t, number: i, conn: conns[d.Pairs+i], name: logins[d.Pairs+i].Client})
+		t.recipients = append(t.recipients, &recipient{traffic: t.traffic, sender: i, number: i, conn: conns[d.Pairs+i], name: logins[d.Pairs+i].Client})
 	}
 	return t
 }
 
 // talk is pairs that talk.
 type talk struct {
-	meter      *meter
+	*traffic
 	schedule   schedule // if there is a rate
 	senders    []*sender
 	recipients []*recipient
-	readers    sync.WaitGroup
-	over       chan struct{} // closed when connections may end
-	fail       context.CancelCauseFunc
 }
 
-// run lets them talk. It ends all connections, whatever happens.
+// run lets them talk.
 func (t *talk) run(ctx context.Context, env Env, d Direct) (*Result, error) {
-	ctx, t.fail = context.WithCancelCause(ctx)
-	defer t.fail(nil)
-	defer t.end()
-	defer context.AfterFunc(ctx, t.cut)() // frees a pacer that a stalled node does not let write
-	t.read()
-	sending := make(chan error, 1)
-	go func() { sending <- t.send(ctx) }()
-	c, err := env.measure(ctx, t.meter, d.Name())
-	if err != nil {
-		t.fail(err)
+	readers := func() {
+		for i, s := range t.senders {
+			t.reader(s.conn, s.name, s)
+			t.reader(t.recipients[i].conn, t.recipients[i].name, t.recipients[i])
+		}
 	}
-	if sendErr := t.sent(sending); err == nil {
-		err = sendErr
-	}
-	if err == nil {
-		err = t.settle(ctx)
-	}
+	c, err := t.drive(ctx, env, d.Name(), readers, t.send, t.settled)
 	if err != nil {
 		return nil, err
 	}
-	t.end()
 	return t.result(c), nil
-}
-
-var errStalled = errors.New("the last messages could not be sent: a node does not read")
-
-// sent waits for the pacer, which is through unless it cannot write.
-func (t *talk) sent(sending <-chan error) error {
-	patience := time.NewTimer(graceTime)
-	defer patience.Stop()
-	select {
-	case err := <-sending:
-		return err
-	case <-patience.C:
-		t.fail(errStalled)
-		<-sending
-		return errStalled
-	}
-}
-
-// read starts the readers.
-func (t *talk) read() {
-	for _, s := range t.senders {
-		t.readers.Go(func() { t.readAll(s.conn, s.name, s) })
-	}
-	for _, r := range t.recipients {
-		t.readers.Go(func() { t.readAll(r.conn, r.name, r) })
-	}
-}
-
-// batchHandler also wants to know when all that came together was handed over.
-type batchHandler interface {
-	Handler
-	flush() error
-}
-
-func (t *talk) readAll(c Conn, name string, h batchHandler) {
-	err := h.flush()
-	for err == nil {
-		if err = c.Read(h); err == nil {
-			err = h.flush()
-		}
-	}
-	select {
-	case <-t.over:
-	default:
-		t.fail(ended(name, err))
-	}
 }
 
 // send sends until the measured part is over, if there is a rate; otherwise the readers do, answer by answer.
@@ -195,29 +131,8 @@ func (t *talk) send(ctx context.Context) error {
 	})
 }
 
-// settle waits until every message has its answer, and what was delivered is there; or until it is clear that it never
-// will be.
-func (t *talk) settle(ctx context.Context) error {
-	poll := time.NewTicker(10 * time.Millisecond)
-	defer poll.Stop()
-	deadline := time.NewTimer(graceTime)
-	defer deadline.Stop()
-	for !t.settled() {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline.C:
-			return nil // the account will show it
-		case <-poll.C:
-		}
-	}
-	return nil
-}
-
+// settled reports whether every message has its answer, and what was delivered is there.
 func (t *talk) settled() bool {
-	if t.meter.now() < t.meter.measured.to {
-		return false
-	}
 	var delivered, arrived uint64
 	for i, s := range t.senders {
 		if s.answered.Load() < s.sent.Load() {
@@ -227,25 +142,6 @@ func (t *talk) settled() bool {
 		arrived += t.recipients[i].arrived.Load()
 	}
 	return arrived >= delivered
-}
-
-// end ends all connections, and waits for the readers. It may be called twice.
-func (t *talk) end() {
-	select {
-	case <-t.over:
-		return
-	default:
-		close(t.over)
-	}
-	t.cut()
-	t.readers.Wait()
-}
-
-func (t *talk) cut() {
-	for i, s := range t.senders {
-		_ = s.conn.Cut()
-		_ = t.recipients[i].conn.Cut()
-	}
 }
 
 // result adds up. Nothing moves any more.
@@ -261,29 +157,6 @@ func (t *talk) result(c charge) *Result {
 	}
 	r.balance()
 	r.check(lost, duplicated, reordered)
-	read := t.meter.read()
-	r.Figures["delivered_per_s"] = float64(read.counted) / c.took.Seconds()
-	r.cpu("cpu_us_per_delivery", c, float64(read.counted))
-	r.latency("latency", read.latency)
-	r.latency("answer", read.answer)
-	r.latency("late", read.late)
-	r.Timeline = t.meter.timeline.read()
-	if read.counted == 0 {
-		r.broke("nothing was delivered in the measured part")
-	}
+	r.tell(t.meter, c)
 	return r
-}
-
-// check tells what the checker has counted. None of it may happen.
-func (r *Result) check(lost, duplicated, reordered uint64) {
-	r.Figures["lost"], r.Figures["duplicated"], r.Figures["reordered"] = float64(lost), float64(duplicated), float64(reordered)
-	if lost > 0 {
-		r.broke("%d messages that were answered as delivered did not arrive", lost)
-	}
-	if duplicated > 0 {
-		r.broke("%d messages arrived more than once", duplicated)
-	}
-	if reordered > 0 {
-		r.broke("%d messages arrived out of order", reordered)
-	}
 }

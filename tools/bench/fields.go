@@ -28,4 +28,10 @@ var Fields = []Field{
 	{"lost", "lost", 0, "messages that were answered as delivered, or sent to the group, and did not arrive"},
 	{"duplicated", "duplicated", 0, "messages that arrived more than once"},
 	{"reordered", "reordered", 0, "messages that arrived after a later one of the same sender"},
+	{"connections", "connections", 0, "connections of the work idle, or clients of the work storm"},
+	{"connects_per_s", "connects/s", 0, "how fast they were made, by 32 at a time: no bound of the servers"},
+	{"connect_cpu_us", "CPU us/connect", 1, "CPU time of the servers to connect one client, up to ready"},
+	{"rss_kib_per_connection", "RSS KiB/connection", 2, "by how much the resident memory of the edges grew for each connection, from before the first to --settle after the last; the line of a process counts the connections of all"},
+	{"rss_end_kib_per_connection", "RSS KiB at the end", 2, "the same at the end of the measured part: with --for 30s or more, after a round of heartbeats, which touches every connection"},
+	{"keep_cpu_us_per_s", "CPU us/s to keep one", 3, "CPU time of the servers in the measured part, for each connection and second"},
 }

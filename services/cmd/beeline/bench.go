@@ -16,6 +16,8 @@ import (
 // benchCmd measures what a message costs.
 type benchCmd struct {
 	Direct benchDirectCmd `cmd:"" help:"Messages between pairs of clients on different nodes: what one costs, and how long it takes."`
+	Fanout benchFanoutCmd `cmd:"" help:"Messages to a group whose members are on all nodes: what a delivery costs, and how long it takes."`
+	Idle   benchIdleCmd   `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
 	Part   benchPartCmd   `cmd:"" hidden:"" help:"Be a part of a measurement. Only bench itself starts it."`
 }
 
@@ -42,6 +44,7 @@ type benchFlags struct {
 	For      time.Duration `name:"for" default:"10s" placeholder:"${default}" help:"How long is measured, in each round."`
 	Rounds   int           `name:"rounds" default:"1" placeholder:"${default}" help:"How often; then medians are told, and the least and the most."`
 	JSON     bool          `name:"json" help:"One line of JSON in place of the table. tools/bench/README.md explains the names."`
+	Plot     string        `name:"plot" placeholder:"FILE" help:"Draw the latency over the (last) round into an SVG file."`
 	Profile  string        `name:"profile" placeholder:"DIR" help:"Save a CPU profile of each edge over the measured part. Edges that are not --self's must run with --profiles, and be given with --admin."`
 }
 
@@ -164,6 +167,11 @@ func (f *benchFlags) run(ctx context.Context, p *process, w bench.Work, settings
 	if err := f.tell(p, report); err != nil {
 		return err
 	}
+	if f.Plot != "" {
+		if err := savePlot(f.Plot, report); err != nil {
+			return err
+		}
+	}
 	if len(report.Broken) > 0 {
 		return fmt.Errorf("this run does not count: %s", strings.Join(report.Broken, "; "))
 	}
@@ -252,6 +260,6 @@ func (c *benchDirectCmd) Run(ctx context.Context, p *process) error {
 		settings["rate"], settings["window"], settings["batch"] = "as many as can be", fmt.Sprint(c.Window), fmt.Sprint(c.Batch)
 	}
 	return c.Bench.run(ctx, p, bench.Direct{
-		Pairs: c.Pairs, Size: int(c.Size), Rate: c.Rate, Burst: c.Burst, Window: c.Window, Batch: c.Batch, Warm: c.Bench.Warm, For: c.Bench.For,
+		Pairs: c.Pairs, Size: int(c.Size), Rate: c.Rate, Burst: c.Burst, Window: c.Window, Batch: c.Batch, Warm: c.Bench.Warm, For: c.Bench.For, Plot: c.Bench.Plot != "",
 	}, settings)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/beeline-rt/beeline/broker/embedded"
+	"github.com/beeline-rt/beeline/tools/bench"
 	"github.com/beeline-rt/beeline/tools/bench/proc"
 )
 
@@ -23,7 +24,7 @@ func (c *benchPartCmd) Run(ctx context.Context, p *process) error {
 	case natsPart:
 		return serveNATS(ctx, p)
 	}
-	return usagef("there is no part %q", c.Role)
+	return bench.ServePart(ctx, c.Role, bench.Beeline{}, p.stdin, p.stdout)
 }
 
 // natsAnswer is what the NATS server says to whatever it is asked.

@@ -10,7 +10,21 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/beeline-rt/beeline/tools/bench"
 )
+
+// savePlot draws the latency of the last round.
+func savePlot(path string, r *bench.Report) error {
+	f, err := os.Create(path) //nolint:gosec // where the user wants it
+	if err != nil {
+		return fmt.Errorf("--plot: %w", err)
+	}
+	if err := errors.Join(r.WritePlot(f), f.Close()); err != nil {
+		return fmt.Errorf("--plot: %w", err)
+	}
+	return nil
+}
 
 // saveProfiles takes a CPU profile of each edge at the same time, and writes them to dir as <name>.pprof.
 func saveProfiles(ctx context.Context, dir string, admins map[string]string, d time.Duration) error {

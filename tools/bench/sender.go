@@ -99,33 +99,3 @@ func (s *sender) send(due int64) error {
 	stamp{sender: uint32(s.number), seq: seq, due: due}.put(s.data)
 	return s.conn.Send(Request{ID: seq, To: s.to, Data: s.data})
 }
-
-// recipient is the other half.
-type recipient struct {
-	// set once
-	talk   *talk
-	number int
-	conn   Conn
-	name   string
-
-	checked arrivals // owned by the reader
-
-	arrived atomic.Uint64 // for others to look at
-}
-
-// Message checks and times a message.
-func (r *recipient) Message(data []byte) {
-	s, err := readStamp(data)
-	if err != nil || int(s.sender) != r.number {
-		r.talk.fail(errNotOurs)
-		return
-	}
-	r.checked.arrived(s.seq)
-	r.talk.meter.arrived(r.number, s.due, r.talk.meter.now())
-	r.arrived.Add(1)
-}
-
-// Answer has nothing to answer: a recipient asks nothing.
-func (r *recipient) Answer(uint64, string) {}
-
-func (r *recipient) flush() error { return nil }
