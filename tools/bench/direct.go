@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/beeline-rt/beeline/tools/bench/pace"
 )
 
 // Direct is messages between pairs of clients, the sender on one node and the recipient on another.
@@ -76,14 +78,14 @@ func (d Direct) logins(env Env) ([]Login, error) {
 }
 
 func (d Direct) talk(conns []Conn, logins []Login) *talk {
-	t := &talk{traffic: newTraffic(newMeter(d.Warm, d.For, d.Plot), conns), schedule: schedule{rate: d.Rate, burst: d.Burst}}
+	t := &talk{traffic: newTraffic(newMeter(d.Warm, d.For, d.Plot), conns), schedule: pace.Schedule{Rate: d.Rate, Burst: d.Burst}}
 	for i := range d.Pairs {
 		s := &sender{
 			talk: t, number: i, conn: conns[i], name: logins[i].Client, to: logins[d.Pairs+i].Client,
 			batch: d.Batch, data: newPayload(d.Size),
 		}
 		if d.Rate > 0 {
-			s.due = func(seq uint64) int64 { return t.schedule.due(seq*uint64(d.Pairs) + uint64(i)) }
+			s.due = func(seq uint64) int64 { return t.schedule.Due(seq*uint64(d.Pairs) + uint64(i)) }
 		} else {
 			s.credits = d.Window
 		}
@@ -96,7 +98,7 @@ func (d Direct) talk(conns []Conn, logins []Login) *talk {
 // talk is pairs that talk.
 type talk struct {
 	*traffic
-	schedule   schedule // if there is a rate
+	schedule   pace.Schedule // if there is a rate
 	senders    []*sender
 	recipients []*recipient
 }
@@ -118,11 +120,11 @@ func (t *talk) run(ctx context.Context, env Env, d Direct) (*Result, error) {
 
 // send sends until the measured part is over, if there is a rate; otherwise the readers do, answer by answer.
 func (t *talk) send(ctx context.Context) error {
-	if t.schedule.rate == 0 {
+	if t.schedule.Rate == 0 {
 		return nil
 	}
 	n := uint64(len(t.senders))
-	return t.schedule.run(ctx, t.meter.now, t.meter.measured.to, func(k uint64, due int64) error {
+	return t.schedule.Run(ctx, t.meter.now, t.meter.measured.to, func(k uint64, due int64) error {
 		one := t.senders[k%n]
 		if err := one.send(due); err != nil {
 			return ended(one.name, err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/beeline-rt/beeline/tools/bench/pace"
 )
 
 // Fanout is one client that publishes to a group, whose members are on all nodes.
@@ -58,7 +60,7 @@ func (f Fanout) Run(ctx context.Context, env Env) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	room := &room{traffic: newTraffic(newMeter(f.Warm, f.For, f.Plot), conns), schedule: schedule{rate: f.Rate}}
+	room := &room{traffic: newTraffic(newMeter(f.Warm, f.For, f.Plot), conns), schedule: pace.Schedule{Rate: f.Rate}}
 	room.publisher = &publisher{traffic: room.traffic, schedule: room.schedule, conn: conns[0], data: newPayload(f.Size)}
 	for i := range f.Members {
 		room.members = append(room.members, &recipient{traffic: room.traffic, number: i, conn: conns[1+i], name: logins[1+i].Client})
@@ -79,13 +81,13 @@ func (f Fanout) Run(ctx context.Context, env Env) (*Result, error) {
 // room is a group whose members listen to one publisher.
 type room struct {
 	*traffic
-	schedule  schedule
+	schedule  pace.Schedule
 	publisher *publisher
 	members   []*recipient
 }
 
 func (r *room) send(ctx context.Context) error {
-	return r.schedule.run(ctx, r.meter.now, r.meter.measured.to, func(_ uint64, due int64) error { return r.publisher.send(due) })
+	return r.schedule.Run(ctx, r.meter.now, r.meter.measured.to, func(_ uint64, due int64) error { return r.publisher.send(due) })
 }
 
 // settled reports whether every message has its answer, and what went to the group is with every member.

@@ -34,4 +34,13 @@ var Fields = []Field{
 	{"rss_kib_per_connection", "RSS KiB/connection", 2, "by how much the resident memory of the edges grew for each connection, from before the first to --settle after the last; the line of a process counts the connections of all"},
 	{"rss_end_kib_per_connection", "RSS KiB at the end", 2, "the same at the end of the measured part: with --for 30s or more, after a round of heartbeats, which touches every connection"},
 	{"keep_cpu_us_per_s", "CPU us/s to keep one", 3, "CPU time of the servers in the measured part, for each connection and second"},
+	{"floor_write_us", "floor: write us", 2, "CPU time of a bare process for one write of such a frame to a loopback connection, at the same rate"},
+	{"floor_nats_us", "floor: NATS us", 2, "CPU time of a publisher, the NATS server and a subscriber for one such message, at the same rate"},
+	{"floor_us_per_delivery", "floor us/delivery", 2, "a write, and the share of a message through NATS: what a delivery between nodes cannot do without"},
+	{"ratio_to_write", "x the write", 2, "cpu_us_per_delivery to floor_write_us"},
+	{"ratio_to_floor", "x the floor", 2, "cpu_us_per_delivery to floor_us_per_delivery: this holds on a noisy machine, and from machine to machine"},
+	{"floor_connect_us", "floor: connect us", 1, "CPU time of a bare process to accept a TCP connection and answer one line"},
+	{"floor_rss_kib", "floor: RSS KiB", 2, "resident memory of that process for each connection"},
+	{"ratio_connect", "x the floor, connect", 2, "connect_cpu_us to floor_connect_us"},
+	{"ratio_rss", "x the floor, RSS", 2, "rss_kib_per_connection to floor_rss_kib"},
 }

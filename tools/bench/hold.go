@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/beeline-rt/beeline/tools/bench/floor"
 	"github.com/beeline-rt/beeline/tools/bench/proc"
 )
 
@@ -16,6 +17,9 @@ const HoldPart = "hold"
 // ServePart is the part with a name, spoken to over in and out. A program that measures with a driver of its own calls it
 // when it is started by the command of its [Env].
 func ServePart(ctx context.Context, name string, d Driver, in io.Reader, out io.Writer) error {
+	if served, err := floor.Serve(ctx, name, in, out); served {
+		return err
+	}
 	if name != HoldPart {
 		return fmt.Errorf("there is no part %q", name)
 	}

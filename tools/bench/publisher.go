@@ -1,12 +1,16 @@
 package bench
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/beeline-rt/beeline/tools/bench/pace"
+)
 
 // publisher sends to a group, at a rate.
 type publisher struct {
 	// set once
 	traffic  *traffic
-	schedule schedule
+	schedule pace.Schedule
 	conn     Conn
 
 	data []byte // of a message, to be stamped; owned by who sends
@@ -38,7 +42,7 @@ func (p *publisher) Answer(id uint64, outcome string) {
 		p.acknowledged.add(id)
 		p.good.Add(1)
 	}
-	p.traffic.meter.answered(0, p.schedule.due(id), p.traffic.meter.now())
+	p.traffic.meter.answered(0, p.schedule.Due(id), p.traffic.meter.now())
 	p.answered.Add(1)
 }
 

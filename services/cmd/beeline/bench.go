@@ -43,6 +43,7 @@ type benchFlags struct {
 	Warm     time.Duration `name:"warm-up" default:"2s" placeholder:"${default}" help:"Before anything is measured."`
 	For      time.Duration `name:"for" default:"10s" placeholder:"${default}" help:"How long is measured, in each round."`
 	Rounds   int           `name:"rounds" default:"1" placeholder:"${default}" help:"How often; then medians are told, and the least and the most."`
+	Floor    bool          `name:"floor" help:"After each round, measure what cannot be avoided, at the same rate, and tell results as ratios to it: for messages, a bare write for each delivery and a bare NATS message; for connections, a bare accept. A ratio holds on a noisy machine, a time does not."`
 	JSON     bool          `name:"json" help:"One line of JSON in place of the table. tools/bench/README.md explains the names."`
 	Plot     string        `name:"plot" placeholder:"FILE" help:"Draw the latency over the (last) round into an SVG file."`
 	Profile  string        `name:"profile" placeholder:"DIR" help:"Save a CPU profile of each edge over the measured part. Edges that are not --self's must run with --profiles, and be given with --admin."`
@@ -185,14 +186,28 @@ func (f *benchFlags) tell(p *process, r *bench.Report) error {
 	return r.WriteTable(p.stdout)
 }
 
-// round does the work once.
-func (f *benchFlags) round(ctx context.Context, p *process, w bench.Work, number int) (r *bench.Result, err error) {
+// round does the work once, and the floor after it.
+func (f *benchFlags) round(ctx context.Context, p *process, w bench.Work, number int) (*bench.Result, error) {
 	prefix := ""
 	if f.Rounds > 1 {
 		prefix = fmt.Sprintf("round %d of %d: ", number+1, f.Rounds)
 	}
 	progress, done := p.progressLine(prefix)
 	defer done()
+	r, err := f.work(ctx, p, w, progress)
+	floored, ok := w.(bench.Floored)
+	if err != nil || !f.Floor || !ok {
+		return r, err
+	}
+	command, err := benchPart()
+	if err != nil {
+		return nil, err
+	}
+	return r, floored.Floor(ctx, bench.Env{Command: command, Progress: progress}, r)
+}
+
+// work does it once, on a system that is up for just that long, if it is one of its own.
+func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, progress func(string)) (r *bench.Result, err error) {
 	progress("starting")
 	t, err := f.open(ctx, p)
 	if err != nil {

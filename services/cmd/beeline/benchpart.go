@@ -7,6 +7,7 @@ import (
 
 	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/tools/bench"
+	"github.com/beeline-rt/beeline/tools/bench/floor"
 	"github.com/beeline-rt/beeline/tools/bench/proc"
 )
 
@@ -15,22 +16,13 @@ type benchPartCmd struct {
 	Role string `arg:"" help:"Which."`
 }
 
-// natsPart is the part that is a NATS server.
-const natsPart = "nats"
-
 // Run is the part, until standard input ends.
 func (c *benchPartCmd) Run(ctx context.Context, p *process) error {
 	switch c.Role {
-	case natsPart:
+	case floor.NATSPart:
 		return serveNATS(ctx, p)
 	}
 	return bench.ServePart(ctx, c.Role, bench.Beeline{}, p.stdin, p.stdout)
-}
-
-// natsAnswer is what the NATS server says to whatever it is asked.
-type natsAnswer struct {
-	URL      string `json:"url"`
-	Messages uint64 `json:"messages"` // in and out, since its start
 }
 
 // serveNATS runs a NATS server in this process.
@@ -45,6 +37,6 @@ func serveNATS(ctx context.Context, p *process) error {
 		if err != nil {
 			return nil, fmt.Errorf("nats: %w", err)
 		}
-		return natsAnswer{URL: s.URL(), Messages: messages}, nil
+		return floor.NATS{URL: s.URL(), Messages: messages}, nil
 	})
 }

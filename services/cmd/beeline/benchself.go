@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/tools/bench"
+	"github.com/beeline-rt/beeline/tools/bench/floor"
 	"github.com/beeline-rt/beeline/tools/bench/proc"
 	"github.com/beeline-rt/beeline/tools/bench/usage"
 )
@@ -60,10 +61,10 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 		return errors.New("--self needs a redis-server on PATH: install Redis, or measure a system that runs, with --url")
 	}
 	var err error
-	if s.nats, err = proc.Start(ctx, command, natsPart); err != nil {
+	if s.nats, err = proc.Start(ctx, command, floor.NATSPart); err != nil {
 		return err
 	}
-	var nats natsAnswer
+	var nats floor.NATS
 	if err := s.nats.Call(ctx, struct{}{}, &nats); err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 
 // spent asks Redis and NATS what they have done so far.
 func (s *selfSystem) spent(ctx context.Context) (bench.Spent, error) {
-	var nats natsAnswer
+	var nats floor.NATS
 	if err := s.nats.Call(ctx, struct{}{}, &nats); err != nil {
 		return bench.Spent{}, err
 	}
