@@ -21,6 +21,8 @@ type Env struct {
 	Progress func(string)
 	// Profile is called when the measured part begins, and takes CPU profiles of that long. nil: nobody wants them.
 	Profile func(ctx context.Context, d time.Duration) error
+	// Victim is the node at the first of the URLs, for the work storm.
+	Victim Victim
 	// Spent returns what was asked of Redis and of NATS so far. nil: not known.
 	Spent func(ctx context.Context) (Spent, error)
 }

@@ -43,4 +43,13 @@ var Fields = []Field{
 	{"floor_rss_kib", "floor: RSS KiB", 2, "resident memory of that process for each connection"},
 	{"ratio_connect", "x the floor, connect", 2, "connect_cpu_us to floor_connect_us"},
 	{"ratio_rss", "x the floor, RSS", 2, "rss_kib_per_connection to floor_rss_kib"},
+	{"reconnects_per_s", "reconnects/s", 1, "of the work churn: how often recipients left and came back, to another node"},
+	{"back_p50_ms", "back p50 ms", 1, "of the work storm: from when the node was ended to when half of its clients were ready on another"},
+	{"back_p99_ms", "back p99 ms", 1, "see back_p50_ms"},
+	{"back_p999_ms", "back p99.9 ms", 1, "see back_p50_ms"},
+	{"back_max_ms", "back all ms", 1, "until all were back"},
+	{"attempts", "attempts", 0, "connections that were tried for that: more than there are clients, if some failed"},
+	{"peak_connects_per_s", "peak connects/s", 0, "the most that became ready in 100 ms, as a rate"},
+	{"redis_commands_per_client", "Redis commands/client", 2, "commands that Redis carried out meanwhile, those in scripts not counted, for each client"},
+	{"nats_messages_per_client", "NATS messages/client", 2, "messages into and out of NATS meanwhile, for each client"},
 }

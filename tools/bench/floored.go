@@ -29,6 +29,9 @@ const frameHead = 48
 // Floor is a write for each message, and a message through NATS, both at the rate that was reached.
 func (d Direct) Floor(ctx context.Context, env Env, r *Result) error {
 	p := floor.Pattern{Rate: r.Figures["delivered_per_s"], Burst: d.Burst, Size: d.Size + frameHead, For: min(floorTime, d.For)}
+	if d.Rate == 0 {
+		p.Burst = d.Window // what may wait at a time, may go through NATS at a time
+	}
 	return messageFloor(ctx, env, r, d.Pairs, p, p)
 }
 

@@ -67,19 +67,27 @@ func (t *traffic) sent(sending <-chan error) error {
 	}
 }
 
+// quietTime is how long nothing may have arrived for a run to be over: what nobody waits for may still come, twice or
+// after an answer that it is not known.
+const quietTime = 200 * time.Millisecond
+
 // settle waits until nothing is on its way any more, or until it is clear that it never will be: the account will show it.
 func (t *traffic) settle(ctx context.Context, settled func() bool) error {
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()
 	deadline := time.NewTimer(graceTime)
 	defer deadline.Stop()
-	for !settled() {
+	last, since := t.meter.progress(), time.Now()
+	for !settled() || time.Since(since) < quietTime {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline.C:
 			return nil
 		case <-poll.C:
+		}
+		if n := t.meter.progress(); n != last {
+			last, since = n, time.Now()
 		}
 	}
 	return nil

@@ -18,6 +18,8 @@ type benchCmd struct {
 	Direct benchDirectCmd `cmd:"" help:"Messages between pairs of clients on different nodes: what one costs, and how long it takes."`
 	Fanout benchFanoutCmd `cmd:"" help:"Messages to a group whose members are on all nodes: what a delivery costs, and how long it takes."`
 	Idle   benchIdleCmd   `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
+	Storm  benchStormCmd  `cmd:"" help:"Clients that lose their node at once: how long until all are back, and what it takes."`
+	Churn  benchChurnCmd  `cmd:"" help:"Messages while recipients reconnect all the time: what is lost, doubled or out of order."`
 	Part   benchPartCmd   `cmd:"" hidden:"" help:"Be a part of a measurement. Only bench itself starts it."`
 }
 
@@ -47,6 +49,8 @@ type benchFlags struct {
 	JSON     bool          `name:"json" help:"One line of JSON in place of the table. tools/bench/README.md explains the names."`
 	Plot     string        `name:"plot" placeholder:"FILE" help:"Draw the latency over the (last) round into an SVG file."`
 	Profile  string        `name:"profile" placeholder:"DIR" help:"Save a CPU profile of each edge over the measured part. Edges that are not --self's must run with --profiles, and be given with --admin."`
+
+	kill int // process that the work storm ends, if it is not one of --self
 }
 
 // target is a system that is measured.
@@ -92,6 +96,9 @@ func (f *benchFlags) open(ctx context.Context, p *process) (*target, error) {
 	if t.env.Token, err = signer(f.TokenKey, p.now); err != nil {
 		return nil, err
 	}
+	if f.kill > 0 {
+		t.env.Victim = bench.Victim{Kill: func() error { return killProcess(f.kill) }}
+	}
 	return t, f.charge(t)
 }
 
@@ -104,6 +111,9 @@ func (f *benchFlags) charge(t *target) error {
 			return usagef("--pids: %q is not a name and a process id, such as a1=4711", text)
 		}
 		t.env.Servers = append(t.env.Servers, usage.Process{Name: name, Source: usage.PID(pid), Client: !isBroker(name)})
+		if pid == f.kill {
+			t.env.Victim.Name = name
+		}
 	}
 	for i, text := range f.Admins {
 		name, address, named := strings.Cut(text, "=")
@@ -117,6 +127,18 @@ func (f *benchFlags) charge(t *target) error {
 		if len(f.PIDs) == 0 {
 			t.env.Servers = append(t.env.Servers, usage.Process{Name: name, Source: usage.Admin(address), Client: true})
 		}
+	}
+	return nil
+}
+
+// killProcess ends a process as kill -9 does.
+func killProcess(pid int) error {
+	victim, err := os.FindProcess(pid)
+	if err == nil {
+		err = victim.Kill()
+	}
+	if err != nil {
+		return fmt.Errorf("--kill %d: %w", pid, err)
 	}
 	return nil
 }

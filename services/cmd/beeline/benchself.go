@@ -51,6 +51,8 @@ func startSelf(ctx context.Context, edges int, command []string, profiles bool) 
 		t.env.URLs = append(t.env.URLs, e.url)
 		t.env.Servers = append(t.env.Servers, usage.Process{Name: e.name, Source: usage.PID(e.pid), Client: true})
 	}
+	first := s.edges[0]
+	t.env.Victim = bench.Victim{Name: first.name, Kill: func() error { return first.signal(os.Kill) }}
 	t.env.Servers = append(t.env.Servers,
 		usage.Process{Name: "nats", Source: usage.PID(s.nats.PID())}, usage.Process{Name: "redis", Source: usage.PID(s.redis.pid)})
 	return t, nil

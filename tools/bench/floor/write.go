@@ -99,7 +99,7 @@ func paced(ctx context.Context, p Pattern, do func(k uint64) error) (count, erro
 	}
 	start := time.Now()
 	var n count
-	schedule := pace.Schedule{Rate: p.Rate, Burst: p.Burst}
+	schedule := pace.Schedule{Rate: p.Rate, Burst: p.Burst, Alone: true}
 	err := schedule.Run(ctx, func() int64 { return int64(time.Since(start)) }, int64(p.For), func(k uint64, _ int64) error {
 		n.N++
 		return do(k)

@@ -3,6 +3,7 @@ package pace
 import (
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,4 +19,10 @@ func exactTimer() (undo func()) {
 func nap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
 	_ = syscall.Nanosleep(&t, nil)
+}
+
+// bareNap sleeps without letting go of the processor that Go has given to the thread.
+func bareNap(d time.Duration) {
+	t := syscall.NsecToTimespec(int64(d))
+	_, _, _ = syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) //nolint:gosec // as syscall.Nanosleep does it
 }
