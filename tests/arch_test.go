@@ -20,7 +20,7 @@ var rules = []struct {
 }{
 	{"contracts/", nil, "contracts is what others agree on: it depends on nobody"},
 	{"broker/", []string{"contracts", "broker"}, "broker carries; what it carries is decided above it"},
-	{"services/cmd/", []string{"contracts", "broker", "services", "tools/client"}, "the commands sit on top of the services; tools/client is a leaf that imports contracts only"},
+	{"services/cmd/", []string{"contracts", "broker", "services", "tools/client", "tools/bench"}, "the commands sit on top of the services; tools/client and tools/bench are leaves that import contracts only"},
 	{"services/node/", []string{"contracts", "broker", "services"}, "node wires the services, and nothing below it knows it"},
 	{"services/presence/presencetest", []string{"contracts", "services/presence"}, "a conformance suite knows its own package only"},
 	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
@@ -28,6 +28,7 @@ var rules = []struct {
 	{"services/hook/", []string{"services/hook"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"tools/client/", []string{"contracts", "tools/client"}, "the client library is for programs that know nothing of the servers"},
+	{"tools/bench/", []string{"contracts", "tools/bench", "tools/client"}, "what measures the servers knows of them what any client does, and is charged to nobody"},
 	{"tools/", []string{"contracts", "broker", "services", "tools"}, "tools may use all but the tests"},
 	{"tests/", []string{"contracts", "broker", "services", "tools", "tests"}, ""},
 }

@@ -3,23 +3,23 @@ package bench
 import "math/bits"
 
 // bitset is a set of small numbers.
-type bitset []uint64
+type bitset struct{ words []uint64 }
 
 // add adds i and reports whether it was there.
 func (s *bitset) add(i uint64) bool {
-	for uint64(len(*s)) <= i/64 {
-		*s = append(*s, 0)
+	for uint64(len(s.words)) <= i/64 {
+		s.words = append(s.words, 0)
 	}
-	was := (*s)[i/64] & (1 << (i % 64))
-	(*s)[i/64] |= 1 << (i % 64)
+	was := s.words[i/64] & (1 << (i % 64))
+	s.words[i/64] |= 1 << (i % 64)
 	return was != 0
 }
 
 // without counts those that are not in the other set.
-func (s bitset) without(other bitset) (n uint64) {
-	for i, word := range s {
-		if i < len(other) {
-			word &^= other[i]
+func (s *bitset) without(other *bitset) (n uint64) {
+	for i, word := range s.words {
+		if i < len(other.words) {
+			word &^= other.words[i]
 		}
 		n += uint64(bits.OnesCount64(word))
 	}
@@ -50,38 +50,22 @@ func (a *arrivals) arrived(seq uint64) {
 }
 
 // lost counts the messages that the sender was told are delivered, and that were never shown.
-func (a *arrivals) lost(answered bitset) uint64 { return answered.without(a.shown) }
+func (a *arrivals) lost(answered *bitset) uint64 { return answered.without(&a.shown) }
 
 // tally counts outcomes by their names. There are few of them, and nearly all are the first.
-type tally []outcomeCount
+type tally struct{ counts []outcomeCount }
 
 type outcomeCount struct {
 	name string
 	n    uint64
 }
 
-func (t *tally) add(name string, n uint64) {
-	for i := range *t {
-		if (*t)[i].name == name {
-			(*t)[i].n += n
+func (t *tally) add(name string) {
+	for i := range t.counts {
+		if t.counts[i].name == name {
+			t.counts[i].n++
 			return
 		}
 	}
-	*t = append(*t, outcomeCount{name, n})
-}
-
-func (t tally) sum() (n uint64) {
-	for _, c := range t {
-		n += c.n
-	}
-	return n
-}
-
-func (t tally) of(name string) uint64 {
-	for _, c := range t {
-		if c.name == name {
-			return c.n
-		}
-	}
-	return 0
+	t.counts = append(t.counts, outcomeCount{name, 1})
 }

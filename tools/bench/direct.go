@@ -153,7 +153,7 @@ func (t *talk) result(c charge) *Result {
 	for i, s := range t.senders {
 		got := t.recipients[i]
 		r.account(s.sent.Load(), s.outcomes)
-		lost += got.checked.lost(s.acknowledged)
+		lost += got.checked.lost(&s.acknowledged)
 		duplicated += got.checked.duplicated
 		reordered += got.checked.reordered
 	}

@@ -111,7 +111,7 @@ func (r *room) result(c charge) *Result {
 	res.balance()
 	var lost, duplicated, reordered uint64
 	for _, m := range r.members {
-		lost += m.checked.lost(r.publisher.acknowledged)
+		lost += m.checked.lost(&r.publisher.acknowledged)
 		duplicated += m.checked.duplicated
 		reordered += m.checked.reordered
 	}

@@ -10,5 +10,8 @@ func fileLimit() int {
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
 		return 0
 	}
-	return int(min(uint64(l.Cur), 1<<30))
+	return atMost(l.Cur)
 }
+
+// atMost makes an int of what has another type on each system.
+func atMost[T int64 | uint64](v T) int { return int(min(v, 1<<30)) }

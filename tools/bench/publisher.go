@@ -37,7 +37,7 @@ func (p *publisher) Message([]byte) { p.traffic.fail(errNotOurs) }
 
 // Answer notes what became of a message.
 func (p *publisher) Answer(id uint64, outcome string) {
-	p.outcomes.add(outcome, 1)
+	p.outcomes.add(outcome)
 	if outcome == Sent {
 		p.acknowledged.add(id)
 		p.good.Add(1)

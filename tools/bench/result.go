@@ -34,7 +34,7 @@ func (r *Result) broke(format string, args ...any) {
 // account adds up what became of the messages.
 func (r *Result) account(sent uint64, outcomes tally) {
 	r.Sent += sent
-	for _, o := range outcomes {
+	for _, o := range outcomes.counts {
 		r.Outcomes[o.name] += o.n
 	}
 }

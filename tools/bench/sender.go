@@ -33,7 +33,7 @@ func (s *sender) Message([]byte) { s.talk.fail(errNotOurs) }
 
 // Answer notes what became of a message.
 func (s *sender) Answer(id uint64, outcome string) {
-	s.outcomes.add(outcome, 1)
+	s.outcomes.add(outcome)
 	if outcome == Delivered {
 		s.acknowledged.add(id)
 		s.delivered.Add(1)

@@ -62,8 +62,7 @@ func (t *traffic) sent(sending <-chan error) error {
 		return err
 	case <-patience.C:
 		t.fail(errStalled)
-		<-sending
-		return errStalled
+		return errors.Join(errStalled, <-sending)
 	}
 }
 

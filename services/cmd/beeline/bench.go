@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/token"
 	"github.com/beeline-rt/beeline/tools/bench"
 	"github.com/beeline-rt/beeline/tools/bench/usage"
@@ -20,6 +21,7 @@ type benchCmd struct {
 	Idle   benchIdleCmd   `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
 	Storm  benchStormCmd  `cmd:"" help:"Clients that lose their node at once: how long until all are back, and what it takes."`
 	Churn  benchChurnCmd  `cmd:"" help:"Messages while recipients reconnect all the time: what is lost, doubled or out of order."`
+	Check  benchCheckCmd  `cmd:"" help:"Compare short runs with the baseline that is kept with the source, and fail when one is 25 % worse."`
 	Part   benchPartCmd   `cmd:"" hidden:"" help:"Be a part of a measurement. Only bench itself starts it."`
 }
 
@@ -174,19 +176,13 @@ func (f *benchFlags) run(ctx context.Context, p *process, w bench.Work, settings
 	if err := f.check(); err != nil {
 		return err
 	}
-	settings["measured"] = f.For.String()
-	var rounds []*bench.Result
-	for round := range f.Rounds {
-		r, err := f.round(ctx, p, w, round)
-		if ctx.Err() != nil {
-			return &quietError{} // Ctrl-C
-		}
-		if err != nil {
-			return err
-		}
-		rounds = append(rounds, r)
+	report, err := f.measure(ctx, p, w, settings)
+	if ctx.Err() != nil {
+		return &quietError{} // Ctrl-C
 	}
-	report := bench.NewReport(w.Name(), settings, rounds)
+	if err != nil {
+		return err
+	}
 	if err := f.tell(p, report); err != nil {
 		return err
 	}
@@ -195,10 +191,26 @@ func (f *benchFlags) run(ctx context.Context, p *process, w bench.Work, settings
 			return err
 		}
 	}
+	if n := report.Outcomes[string(contracts.RateLimited)]; n > 0 {
+		fmt.Fprintf(p.stderr, "%d messages were rate_limited: start the edges with --message-rate 0 --byte-rate 0 to measure more\n", n)
+	}
 	if len(report.Broken) > 0 {
 		return fmt.Errorf("this run does not count: %s", strings.Join(report.Broken, "; "))
 	}
 	return nil
+}
+
+// measure does the rounds of a work.
+func (f *benchFlags) measure(ctx context.Context, p *process, w bench.Work, settings map[string]string) (*bench.Report, error) {
+	var rounds []*bench.Result
+	for round := range f.Rounds {
+		r, err := f.round(ctx, p, w, round)
+		if err != nil {
+			return nil, err
+		}
+		rounds = append(rounds, r)
+	}
+	return bench.NewReport(w.Name(), settings, rounds), nil
 }
 
 func (f *benchFlags) tell(p *process, r *bench.Report) error {
@@ -230,6 +242,11 @@ func (f *benchFlags) round(ctx context.Context, p *process, w bench.Work, number
 
 // work does it once, on a system that is up for just that long, if it is one of its own.
 func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, progress func(string)) (r *bench.Result, err error) {
+	if f.Self { // before anything is started
+		if err := w.Validate(f.plan()); err != nil {
+			return nil, usagef("%w (see beeline bench %s --help)", err, w.Name())
+		}
+	}
 	progress("starting")
 	t, err := f.open(ctx, p)
 	if err != nil {
@@ -247,7 +264,27 @@ func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, progres
 	if err := w.Validate(t.env); err != nil {
 		return nil, usagef("%w (see beeline bench %s --help)", err, w.Name())
 	}
-	return w.Run(ctx, t.env)
+	r, err = w.Run(ctx, t.env)
+	return r, explainBench(err)
+}
+
+// plan is the system that --self would start, as far as a work asks before it runs.
+func (f *benchFlags) plan() bench.Env {
+	return bench.Env{
+		Driver: bench.Beeline{}, Command: []string{"beeline"}, URLs: make([]string, f.Edges),
+		Victim: bench.Victim{Kill: func() error { return nil }},
+		Spent:  func(context.Context) (bench.Spent, error) { return bench.Spent{}, nil },
+	}
+}
+
+// explainBench adds what to do about the usual reasons why clients cannot connect.
+func explainBench(err error) error {
+	var answer *contracts.Error
+	if errors.As(err, &answer) && answer.Code == contracts.CodeUnauthorized {
+		// As text: what the server said would otherwise be all that is printed.
+		return errors.New(err.Error() + " (give --token-key with the key that its tokens are signed with)")
+	}
+	return explainDial(err)
 }
 
 // progressLine returns a function that tells a person how it goes, on a line that is written again and again.
@@ -291,7 +328,7 @@ func (*benchDirectCmd) Help() string {
 
 // Run runs the work.
 func (c *benchDirectCmd) Run(ctx context.Context, p *process) error {
-	settings := map[string]string{"pairs": fmt.Sprint(c.Pairs), "size": c.Size.String(), "rate": fmt.Sprint(c.Rate), "burst": fmt.Sprint(c.Burst)}
+	settings := map[string]string{"pairs": fmt.Sprint(c.Pairs), "size": c.Size.String(), "measured": c.Bench.For.String(), "rate": fmt.Sprint(c.Rate), "burst": fmt.Sprint(c.Burst)}
 	if c.Rate == 0 {
 		delete(settings, "burst")
 		settings["rate"], settings["window"], settings["batch"] = "as many as can be", fmt.Sprint(c.Window), fmt.Sprint(c.Batch)

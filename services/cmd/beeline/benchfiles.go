@@ -16,7 +16,7 @@ import (
 
 // savePlot draws the latency of the last round.
 func savePlot(path string, r *bench.Report) error {
-	f, err := os.Create(path) //nolint:gosec // where the user wants it
+	f, err := os.Create(path)
 	if err != nil {
 		return fmt.Errorf("--plot: %w", err)
 	}
@@ -68,7 +68,7 @@ func saveProfile(ctx context.Context, path, admin string, d time.Duration) error
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: is the edge run with --profiles?", response.Status)
 	}
-	f, err := os.Create(path) //nolint:gosec // where the user wants it
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}

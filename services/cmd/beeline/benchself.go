@@ -131,7 +131,7 @@ func (s *selfSystem) stop(ctx context.Context) error {
 func startEdgeChild(ctx context.Context, program string, args []string) (*edgeChild, error) {
 	e := &edgeChild{name: args[2], said: &tail{}}
 	// Not bound to ctx: it is stopped in its order.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...) //nolint:gosec // it is this program
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 	cmd.SysProcAttr = childAttributes()
 	read, write, err := os.Pipe()
 	if err != nil {

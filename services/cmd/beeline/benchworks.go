@@ -25,7 +25,7 @@ func (*benchFanoutCmd) Help() string {
 
 // Run runs the work.
 func (c *benchFanoutCmd) Run(ctx context.Context, p *process) error {
-	settings := map[string]string{"members": fmt.Sprint(c.Members), "size": c.Size.String(), "rate": fmt.Sprint(c.Rate)}
+	settings := map[string]string{"members": fmt.Sprint(c.Members), "size": c.Size.String(), "rate": fmt.Sprint(c.Rate), "measured": c.Bench.For.String()}
 	return c.Bench.run(ctx, p, bench.Fanout{
 		Members: c.Members, Size: int(c.Size), Rate: c.Rate, Warm: c.Bench.Warm, For: c.Bench.For, Plot: c.Bench.Plot != "",
 	}, settings)
@@ -55,7 +55,7 @@ func (c *benchIdleCmd) Run(ctx context.Context, p *process) error {
 	if c.Bench.Plot != "" {
 		return usagef("--plot: nothing is said here, so there is no latency")
 	}
-	settings := map[string]string{"connections": fmt.Sprint(c.Connections), "settle": c.Settle.String()}
+	settings := map[string]string{"connections": fmt.Sprint(c.Connections), "settle": c.Settle.String(), "measured": c.Bench.For.String()}
 	return c.Bench.run(ctx, p, bench.Idle{Connections: c.Connections, Settle: c.Settle, For: c.Bench.For}, settings)
 }
 
@@ -116,7 +116,7 @@ func (c *benchChurnCmd) Run(ctx context.Context, p *process) error {
 	}
 	settings := map[string]string{
 		"pairs": fmt.Sprint(c.Pairs), "size": c.Size.String(), "rate": fmt.Sprint(c.Rate),
-		"share": fmt.Sprint(c.Share), "every": c.Every.String(),
+		"share": fmt.Sprint(c.Share), "every": c.Every.String(), "measured": c.Bench.For.String(),
 	}
 	return c.Bench.run(ctx, p, bench.Churn{
 		Pairs: c.Pairs, Size: int(c.Size), Rate: c.Rate, Share: c.Share, Every: c.Every,

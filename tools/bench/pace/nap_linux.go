@@ -24,5 +24,5 @@ func nap(d time.Duration) {
 // bareNap sleeps without letting go of the processor that Go has given to the thread.
 func bareNap(d time.Duration) {
 	t := syscall.NsecToTimespec(int64(d))
-	_, _, _ = syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0) //nolint:gosec // as syscall.Nanosleep does it
+	_, _, _ = syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }

@@ -1,0 +1,141 @@
+//go:build linux
+
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/beeline-rt/beeline/tests/fleet"
+	"github.com/beeline-rt/beeline/tools/bench"
+)
+
+// benchReport runs a work against a system of its own, and returns what it told.
+func benchReport(t *testing.T, args ...string) bench.Report {
+	t.Helper()
+	p := fleet.Run(t, fleet.Binary(t), append([]string{"bench"}, append(args, "--self", "--json")...)...)
+	var r bench.Report
+	if code := p.Wait(); code != 0 || json.Unmarshal([]byte(p.Output()), &r) != nil {
+		t.Fatalf("exit code %d: %s", code, p.Output())
+	}
+	var sum uint64
+	for _, n := range r.Outcomes {
+		sum += n
+	}
+	if sum != r.Sent || len(r.Broken) > 0 {
+		t.Errorf("%+v", r)
+	}
+	return r
+}
+
+// positive checks that figures are there.
+func positive(t *testing.T, r bench.Report, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if r.Figures[name] <= 0 {
+			t.Errorf("%s: %s is %v", r.Work, name, r.Figures[name])
+		}
+	}
+}
+
+func TestBenchOfDirectAddsUp(t *testing.T) {
+	t.Parallel()
+	plot, profiles := filepath.Join(t.TempDir(), "latency.svg"), filepath.Join(t.TempDir(), "profiles")
+	r := benchReport(t, "direct", "--pairs", "5", "--rate", "200", "--warm-up", "200ms", "--for", "1s", "--floor", "--plot", plot, "--profile", profiles)
+	positive(t, r, "delivered_per_s", "cpu_us_per_delivery", "cpu_us_per_delivery.a1", "cpu_us_per_delivery.a2", "cpu_us_per_delivery.nats",
+		"latency_p50_ms", "latency_max_ms", "answer_p99_ms", "floor_write_us", "floor_nats_us", "ratio_to_write", "ratio_to_floor")
+	if r.Sent != 240 || r.Outcomes["delivered"] != 240 {
+		t.Errorf("%d sent, %v", r.Sent, r.Outcomes)
+	}
+	for _, path := range []string{plot, filepath.Join(profiles, "a1.pprof"), filepath.Join(profiles, "a2.pprof")} {
+		if info, err := os.Stat(path); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestBenchOfSaturatedDirectAddsUp(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "direct", "--batch", "--pairs", "5", "--warm-up", "100ms", "--for", "300ms")
+	positive(t, r, "delivered_per_s", "cpu_us_per_delivery")
+}
+
+func TestBenchOfFanoutAddsUp(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "fanout", "--members", "20", "--rate", "50", "--warm-up", "100ms", "--for", "400ms")
+	positive(t, r, "delivered_per_s", "cpu_us_per_delivery", "latency_p50_ms", "answer_p50_ms")
+	if r.Sent != 25 || r.Outcomes["sent"] != 25 {
+		t.Errorf("%d sent, %v", r.Sent, r.Outcomes)
+	}
+}
+
+func TestBenchOfIdleTellsWhatAConnectionTakes(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "idle", "--connections", "300", "--settle", "100ms", "--for", "300ms", "--floor")
+	positive(t, r, "connections", "connect_cpu_us", "rss_kib_per_connection", "rss_end_kib_per_connection", "keep_cpu_us_per_s", "ratio_connect", "ratio_rss")
+}
+
+func TestBenchOfAStormBringsAllBack(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "storm", "--clients", "50")
+	positive(t, r, "back_p50_ms", "back_max_ms", "peak_connects_per_s", "redis_commands_per_client", "connect_cpu_us")
+	if r.Figures["attempts"] < 50 {
+		t.Errorf("%v", r.Figures)
+	}
+}
+
+func TestBenchOfChurnLosesNothing(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "churn", "--pairs", "10", "--rate", "200", "--share", "0.5", "--every", "300ms", "--warm-up", "100ms", "--for", "1s")
+	positive(t, r, "reconnects_per_s", "delivered_per_s")
+	if r.Figures["lost"]+r.Figures["duplicated"]+r.Figures["reordered"] != 0 {
+		t.Errorf("%v", r.Figures)
+	}
+}
+
+func TestNothingOfABenchOutlivesIt(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
+		p := fleet.Run(t, fleet.Binary(t), "bench", "idle", "--self", "--connections", "10", "--for", "1h")
+		children := waitForChildren(t, p.Cmd.Process.Pid, 5) // NATS, Redis, two edges, and who holds the connections
+		if err := p.Cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.Wait()
+		for _, pid := range children {
+			fleet.Eventually(t, fmt.Sprintf("the end of %d after %v", pid, signal), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
+		}
+	}
+}
+
+// waitForChildren returns the children of a process, once there are n.
+func waitForChildren(t *testing.T, pid, n int) (children []int) {
+	t.Helper()
+	fleet.Eventually(t, fmt.Sprintf("%d children", n), func() bool {
+		children = nil
+		files, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			_, rest, _ := strings.Cut(string(b), ") ") // behind the name: the state, and the parent
+			if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+				child, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+				children = append(children, child)
+			}
+		}
+		return len(children) >= n
+	})
+	return children
+}
+
+// zombie reports whether a process has ended, and nobody has asked how: its parent was killed.
+func zombie(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(b), ") Z ")
+}
