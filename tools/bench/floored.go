@@ -63,10 +63,14 @@ func messageFloor(ctx context.Context, env Env, r *Result, conns int, writes, ho
 	return nil
 }
 
+// fewestHeld is of how many connections the floor of idle is at least: the memory of few is lost in what a process takes
+// anyway.
+const fewestHeld = 5000
+
 // Floor is as many connections that are accepted and held, up to what one process has files for.
 func (i Idle) Floor(ctx context.Context, env Env, r *Result) error {
 	env.progress("the floor: connections")
-	n := i.Connections
+	n := max(i.Connections, fewestHeld)
 	if limit := fileLimit(); limit > 2*filesForOthers {
 		n = min(n, limit-filesForOthers)
 	}
@@ -76,7 +80,7 @@ func (i Idle) Floor(ctx context.Context, env Env, r *Result) error {
 	}
 	rss := held.RSS / 1024
 	r.Figures["floor_connect_us"], r.Figures["floor_rss_kib"] = micros(held.CPU), rss
-	if cpu, ok := r.Figures["connect_cpu_us"]; ok {
+	if cpu, ok := r.Figures["connect_cpu_us"]; ok && rss > 0 {
 		r.Figures["ratio_connect"], r.Figures["ratio_rss"] = cpu/micros(held.CPU), r.Figures["rss_kib_per_connection"]/rss
 	}
 	return nil

@@ -30,7 +30,7 @@ func TestAWriteCostsSomething(t *testing.T) {
 
 func TestAConnectionCostsSomething(t *testing.T) {
 	t.Parallel()
-	held, err := Accept(t.Context(), []string{os.Args[0], asPart}, 500)
+	held, err := Accept(t.Context(), []string{os.Args[0], asPart}, 3000)
 	if err != nil || held.CPU <= 0 || held.RSS <= 0 {
 		t.Errorf("%+v, %v", held, err)
 	}
