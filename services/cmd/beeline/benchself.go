@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/beeline-rt/beeline/services/presence"
 	"github.com/beeline-rt/beeline/tools/bench"
 	"github.com/beeline-rt/beeline/tools/bench/floor"
 	"github.com/beeline-rt/beeline/tools/bench/proc"
@@ -71,6 +72,10 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 		return err
 	}
 	if s.redis, err = startRedis(ctx, redisServer); err != nil {
+		return err
+	}
+	// It is new: without this the edges would doubt it for their first seconds.
+	if err := presence.Settle(ctx, presence.Redis{Addrs: []string{s.redis.addr}}, "a"); err != nil {
 		return err
 	}
 	for i := range edges {
