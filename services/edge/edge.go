@@ -135,6 +135,7 @@ func New(cfg Config, o Options) *Edge {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.writes.Flush = (*Session).flush
+	e.writes.Around = e.answering
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
 	e.polls = make(chan struct{}, memberPolls)
@@ -273,6 +274,13 @@ func (e *Edge) spawn(f func()) bool {
 	}
 	e.work.Go(f)
 	return true
+}
+
+// answering runs a round of writes: the answers for what it delivers go out together.
+func (e *Edge) answering(round func()) {
+	e.courier.Begin()
+	round()
+	e.courier.End()
 }
 
 // burst runs f as one burst: what it sends to a node goes out together, and so does what it writes to a session.
