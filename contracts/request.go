@@ -132,52 +132,53 @@ func decodeOp(req *Request, op *member, n int) *Error {
 		return req.decodeMembers(op.value)
 	case "ping":
 		req.Op = OpPing
-		return decodeFields("ping", op.value, nil)
+		_, bad := decodeFields("ping", op.value)
+		return bad
 	}
 	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
 }
 
-// field is one allowed member of an operation, and where its raw value goes.
-type field struct {
-	name string
-	raw  *[]byte
-}
+// maxFields is the most that an operation has.
+const maxFields = 3
 
-// decodeFields reads the object of an operation, and refuses what is not in fields or comes twice: a client that
-// misspells a field, or tries to set one that is not its to set, should hear of it.
-func decodeFields(op string, b []byte, fields []field) *Error {
+// decodeFields reads the object of an operation, returns the raw values of the fields with these names, nil for one that is
+// not there, and refuses what has another name or comes twice: a client that misspells a field, or tries to set one that is
+// not its to set, should hear of it. (Values that are returned need no heap, as pointers to where they should go would.)
+func decodeFields(op string, b []byte, names ...string) (raw [maxFields][]byte, bad *Error) {
 	buf := scratches.Get().(*scratch)
 	defer buf.free()
 	members := &buf.members
 	n, end := scanObject(b, 0, members[:])
 	if end < 0 || n > maxMembers {
-		return newError(CodeBadRequest, op+" must be an object with its own fields only")
+		return raw, newError(CodeBadRequest, op+" must be an object with its own fields only")
 	}
 next:
 	for i := range members[:n] {
-		for _, f := range fields {
-			if string(members[i].name) != f.name {
+		for j, name := range names {
+			if string(members[i].name) != name {
 				continue
 			}
-			if *f.raw != nil {
-				return newError(CodeBadRequest, op+" has "+f.name+" twice")
+			if raw[j] != nil {
+				return raw, newError(CodeBadRequest, op+" has "+name+" twice")
 			}
-			*f.raw = members[i].value
+			raw[j] = members[i].value
 			continue next
 		}
 		if string(members[i].name) == "from" {
-			return newError(CodeBadRequest, op+" may not have from: the server sets it")
+			return raw, newError(CodeBadRequest, op+" may not have from: the server sets it")
 		}
-		return newError(CodeBadRequest, op+" has an unknown field")
+		return raw, newError(CodeBadRequest, op+" has an unknown field")
 	}
-	return nil
+	return raw, nil
 }
 
 func (s *Send) decode(b []byte) *Error {
-	var to []byte
-	if err := decodeFields("send", b, []field{{"to", &to}, {"data", &s.Data}}); err != nil {
-		return err
+	raw, bad := decodeFields("send", b, "to", "data")
+	if bad != nil {
+		return bad
 	}
+	to := raw[0]
+	s.Data = raw[1]
 	switch {
 	case to == nil:
 		return newError(CodeBadRequest, "send needs to")
@@ -202,14 +203,16 @@ func (r *Request) decodeGroup(op string, b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, op+" needs an id")
 	}
-	var group []byte
-	fields := []field{{"group", &group}}
-	if r.Op == OpPublish {
-		fields = append(fields, field{"data", &r.Send.Data})
+	fields := []string{"group", "data"}
+	if r.Op != OpPublish {
+		fields = fields[:1]
 	}
-	if err := decodeFields(op, b, fields); err != nil {
-		return err
+	raw, bad := decodeFields(op, b, fields...)
+	if bad != nil {
+		return bad
 	}
+	group := raw[0]
+	r.Send.Data = raw[1]
 	switch {
 	case group == nil:
 		return newError(CodeBadRequest, op+" needs group")
@@ -231,12 +234,12 @@ func (r *Request) decodeClients(op string, b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, op+" needs an id")
 	}
-	var raw []byte
-	if err := decodeFields(op, b, []field{{"clients", &raw}}); err != nil {
-		return err
+	raw, bad := decodeFields(op, b, "clients")
+	if bad != nil {
+		return bad
 	}
 	var names []string // a rare request: encoding/json may read it, within the bound of the frame
-	if raw == nil || json.Unmarshal(raw, &names) != nil {
+	if raw[0] == nil || json.Unmarshal(raw[0], &names) != nil {
 		return newError(CodeBadRequest, op+" needs clients, a list of ids")
 	}
 	if len(names) == 0 || len(names) > MaxWatch {
@@ -261,10 +264,11 @@ func (r *Request) decodeMembers(b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, "members needs an id")
 	}
-	var group, after, limit []byte
-	if err := decodeFields("members", b, []field{{"group", &group}, {"after", &after}, {"limit", &limit}}); err != nil {
-		return err
+	raw, bad := decodeFields("members", b, "group", "after", "limit")
+	if bad != nil {
+		return bad
 	}
+	group, after, limit := raw[0], raw[1], raw[2]
 	if group == nil {
 		return newError(CodeBadRequest, "members needs group")
 	}
@@ -289,10 +293,11 @@ func (r *Request) decodeMembers(b []byte) *Error {
 }
 
 func (a *Auth) decode(b []byte) *Error {
-	var token, client, device []byte
-	if err := decodeFields("auth", b, []field{{"token", &token}, {"client", &client}, {"device", &device}}); err != nil {
-		return err
+	raw, bad := decodeFields("auth", b, "token", "client", "device")
+	if bad != nil {
+		return bad
 	}
+	token, client, device := raw[0], raw[1], raw[2]
 	if len(token) > MaxTokenLength+len(`""`) {
 		return newError(CodeTooLarge, "token is too long")
 	}
