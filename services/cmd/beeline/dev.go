@@ -26,6 +26,7 @@ func (*devCmd) Help() string {
 // Run starts the system, tells how to use it, and stops it when ctx ends or a part of it cannot go on.
 func (c *devCmd) Run(ctx context.Context, p *process) error {
 	d := &dev{process: p, log: c.Log.logger(p.stderr, p.terminal), options: *c, plan: twoEdges(c.Port, c.Admin)}
+	defer p.tuneCollector(context.WithoutCancel(ctx))()
 	done := p.waiting("starting NATS, Redis and the edges")
 	err := d.start(ctx)
 	done()

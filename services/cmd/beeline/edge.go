@@ -54,6 +54,7 @@ func (c *edgeCmd) Run(ctx context.Context, p *process) error {
 	if err := cfg.Validate(); err != nil {
 		return explainConfig(err)
 	}
+	defer p.tuneCollector(context.WithoutCancel(ctx))()
 	done := p.waiting("waiting for NATS and Redis")
 	n, err := p.start(ctx, cfg)
 	done()
