@@ -155,6 +155,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.resolvers.Go(e.tend)
 	e.resolvers.Go(e.bury)
 	e.resolvers.Go(e.friends.run)
+	e.resolvers.Go(e.beat)
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)
 	}

@@ -165,6 +165,7 @@ func (c *courierFake) take() []parcel {
 type connectionFake struct{ s *Session }
 
 func (c *connectionFake) Write([]byte) bool                 { go c.s.written(); return false }
+func (c *connectionFake) Ping()                             {}
 func (c *connectionFake) Close(contracts.CloseCode, string) { c.Cut() }
 func (c *connectionFake) Cut()                              { go c.s.disconnected() }
 

@@ -9,7 +9,9 @@ import (
 
 // roster finds the sessions of a client on this node. It is locked by parts, so that connecting clients do not hold up
 // messages to others. The zero roster is empty.
-type roster struct{ parts [64]rosterPart }
+type roster struct{ parts [rosterParts]rosterPart }
+
+const rosterParts = 64
 
 type rosterPart struct {
 	mu sync.RWMutex
@@ -17,7 +19,7 @@ type rosterPart struct {
 }
 
 func (r *roster) part(c contracts.ClientID) *rosterPart {
-	return &r.parts[hash(string(c))%64]
+	return &r.parts[hash(string(c))%rosterParts]
 }
 
 // hash spreads ids over the parts of a table: FNV-1a, folded.
@@ -35,6 +37,18 @@ func (r *roster) of(c contracts.ClientID) []*Session {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return p.m[c]
+}
+
+// sessions returns all sessions of a part.
+func (r *roster) sessions(part int) []*Session {
+	p := &r.parts[part]
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	all := make([]*Session, 0, len(p.m))
+	for _, sessions := range p.m {
+		all = append(all, sessions...)
+	}
+	return all
 }
 
 func (r *roster) add(c contracts.ClientID, s *Session) {

@@ -16,6 +16,8 @@ type connection interface {
 	// that could be done at once. Else it does not wait, and the edge hears of the end by Session.written; the bytes are not
 	// to change until then.
 	Write(buf []byte) bool
+	// Ping asks the client for a sign of life, and does not wait. A client that gives none is cut off by the connection.
+	Ping()
 	// Close says why and closes, after the write that is under way.
 	Close(code contracts.CloseCode, reason string)
 	// Cut closes at once.

@@ -3,6 +3,7 @@ package edge
 import (
 	"bufio"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -42,7 +43,7 @@ func newWebSockets(e *Edge) *webSockets {
 	}
 	m := w.melody
 	m.Config.WriteWait = e.cfg.WriteTime
-	m.Config.PingPeriod = e.cfg.Heartbeat
+	m.Config.PingPeriod = math.MaxInt64 // see Edge.beat
 	m.Config.PongWait = e.cfg.Heartbeat + e.cfg.Heartbeat/5
 	m.Config.MaxMessageSize = int64(e.cfg.MaxFrame)
 	m.Config.MessageBufferSize = melodyBuffer
@@ -62,15 +63,16 @@ func newWebSockets(e *Edge) *webSockets {
 	return w
 }
 
-// sessionKey is where the session stands in melody's; it is set before any handler runs.
-const sessionKey = "s"
+// wireOf returns what every connection here is made over. melody's own way to keep something with a session, a map, takes
+// 300 bytes, and a look-up for each frame.
+func wireOf(m *melody.Session) *wire { return m.WebsocketConnection().NetConn().(*wire) }
 
-func sessionOf(m *melody.Session) *Session { return m.Keys[sessionKey].(*Session) }
+func sessionOf(m *melody.Session) *Session { return wireOf(m).session }
 
 // ServeHTTP takes a connection in, or refuses it before the upgrade.
 func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	e := w.edge
-	login, refusal := w.admit(r)
+	who, refusal := w.admit(r)
 	if refusal != nil {
 		e.metrics.refusedConnections.Inc()
 		if refusal.status == http.StatusServiceUnavailable {
@@ -82,25 +84,28 @@ func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	// The upgrade takes the connection away from net/http; but this handler must return for net/http to let go of its
 	// buffers and its goroutine's stack, which are 10 KiB a connection. So melody, which blocks, gets a goroutine of its
 	// own, and this one waits for the upgrade only.
-	finished := make(chan struct{})
-	hj := &handOff{ResponseWriter: rw, taken: make(chan struct{})}
-	go w.serve(hj, r, login, finished)
-	select {
-	case <-hj.taken:
-	case <-finished: // the upgrade was refused, and that has been answered
-	}
+	hj := &handOff{ResponseWriter: rw, who: who, over: &signal{c: make(chan struct{})}}
+	go w.serve(hj, r, hj.over)
+	<-hj.over.c
 }
 
 // serve runs a connection until it ends. What it is given must not be captured, or named after the upgrade, or it would
 // keep the request for as long as the connection lives.
-func (w *webSockets) serve(rw http.ResponseWriter, r *http.Request, l *login, finished chan<- struct{}) {
-	err := w.melody.HandleRequestWithKeys(rw, r, map[string]any{sessionKey: l})
-	if err != nil { // no session came of it
+func (w *webSockets) serve(rw http.ResponseWriter, r *http.Request, over *signal) {
+	if err := w.melody.HandleRequest(rw, r); err != nil { // no session came of it, and that has been answered
 		w.edge.open.Add(-1)
 		w.edge.strange.Add(-1)
+		over.give()
 	}
-	close(finished)
 }
+
+// signal is given once, however often.
+type signal struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func (s *signal) give() { s.once.Do(func() { close(s.c) }) }
 
 // refusal is why a request does not become a connection.
 type refusal struct {
@@ -108,14 +113,9 @@ type refusal struct {
 	reason string
 }
 
-// login is what the request itself said of the client.
-type login struct {
-	who *Identity // nil: an auth object is to follow
-}
-
-// admit decides on a request. One that it lets in is counted from here on: a crowd that comes at once is over the limits
-// too.
-func (w *webSockets) admit(r *http.Request) (l *login, no *refusal) {
+// admit decides on a request, and returns who it says it is, nil if an auth object is to follow. One that it lets in is
+// counted from here on: a crowd that comes at once is over the limits too.
+func (w *webSockets) admit(r *http.Request) (who *Identity, no *refusal) {
 	e := w.edge
 	open, strange := e.open.Add(1), e.strange.Add(1)
 	defer func() {
@@ -140,14 +140,14 @@ func (w *webSockets) admit(r *http.Request) (l *login, no *refusal) {
 		if strange > int64(e.cfg.MaxAnonymous) {
 			return nil, &refusal{http.StatusServiceUnavailable, "too many connections without a log-in"}
 		}
-		return &login{}, nil
+		return nil, nil //nolint:nilnil // it is let in, and says later who it is
 	}
-	who, err := e.auth.Token(token)
+	identity, err := e.auth.Token(token)
 	if err != nil {
 		e.metrics.refusedLogins.Inc()
 		return nil, &refusal{http.StatusUnauthorized, err.Error()}
 	}
-	return &login{who: &who}, nil
+	return &identity, nil
 }
 
 // originAllowed holds the request against the list, byte for byte: no prefixes, suffixes or patterns. A request without
@@ -191,16 +191,17 @@ func tokenOf(r *http.Request) (string, error) {
 
 // connected makes melody's session ours, before its reader and its writer start.
 func (w *webSockets) connected(m *melody.Session) {
-	l := m.Keys[sessionKey].(*login)
-	c := &webSocket{edge: w.edge, m: m}
-	c.wire, _ = m.WebsocketConnection().NetConn().(*wire)
+	c := &webSocket{edge: w.edge, m: m, wire: wireOf(m)}
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
-	c.s = s
-	m.Keys[sessionKey] = s
-	pings := rate.NewLimiter(pingsPerSec, pingsBurst)
+	who := c.wire.who
+	c.wire.session, c.wire.who = s, nil
+	var pings *rate.Limiter // few clients ping
 	ws := m.WebsocketConnection()
 	ws.SetPingHandler(func(data string) error {
+		if pings == nil {
+			pings = rate.NewLimiter(pingsPerSec, pingsBurst)
+		}
 		if !pings.Allow() {
 			s.end(contracts.ClosePolicy, "too many pings")
 			return nil
@@ -216,8 +217,8 @@ func (w *webSockets) connected(m *melody.Session) {
 	if w.edge.draining.Load() { // since it was admitted
 		s.end(contracts.CloseRestart, "this node restarts")
 	}
-	if l.who != nil {
-		s.login(*l.who, "")
+	if who != nil {
+		s.login(*who, "")
 	}
 }
 
@@ -225,8 +226,7 @@ func (w *webSockets) connected(m *melody.Session) {
 type webSocket struct {
 	edge *Edge
 	m    *melody.Session
-	wire *wire // nil: melody writes
-	s    *Session
+	wire *wire
 }
 
 var _ connection = (*webSocket)(nil)
@@ -234,7 +234,7 @@ var _ connection = (*webSocket)(nil)
 // Write writes directly where that can be done, and else leaves it to melody. An error means that the connection has ended:
 // then disconnected follows.
 func (c *webSocket) Write(buf []byte) bool {
-	if c.wire == nil {
+	if c.wire.raw == nil {
 		_ = c.m.Write(buf[headroom:])
 		return false
 	}
@@ -247,7 +247,17 @@ func (c *webSocket) written(err error) {
 		c.Cut()
 		return
 	}
-	c.s.written()
+	c.wire.session.written()
+}
+
+func (c *webSocket) Ping() {
+	if c.wire.raw != nil {
+		c.wire.ping(c.edge.cfg.WriteTime, c.edge.work.Go)
+		return
+	}
+	c.edge.spawn(func() {
+		_ = c.m.WebsocketConnection().WriteControl(websocket.PingMessage, nil, time.Now().Add(c.edge.cfg.WriteTime))
+	})
 }
 
 // Close does not use melody's, which closes the socket right behind the close frame: what the client sent meanwhile is
@@ -267,20 +277,21 @@ func (c *webSocket) Close(code contracts.CloseCode, reason string) {
 
 func (c *webSocket) Cut() { _ = c.m.WebsocketConnection().NetConn().Close() }
 
-// handOff tells when the connection has been taken from net/http.
+// handOff tells when the connection has been taken from net/http, and puts a wire over it.
 type handOff struct {
 	http.ResponseWriter
-	taken chan struct{}
+	who  *Identity
+	over *signal // the connection was taken, or will not be
 }
 
 // Hijack passes the connection on and lets the handler return.
 func (h *handOff) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err == nil {
-		close(h.taken)
-		if w := newWire(conn); w != nil {
-			conn = w
-		}
+	if err != nil {
+		return nil, nil, err
 	}
-	return conn, rw, err
+	h.over.give()
+	w := newWire(conn)
+	w.who = h.who
+	return w, rw, nil
 }

@@ -14,10 +14,14 @@ import (
 // woken for a write that the kernel takes at once, which is nearly all. What the kernel does not take is left to a goroutine
 // that ends with it. Control frames come through gorilla, which reads from the connection as usual.
 //
-// A TLS connection, and what is no TCP at all, has no wire: melody writes to it.
+// To a TLS connection, and to what is no TCP at all, melody writes.
 type wire struct {
 	net.Conn // for reading, and for writing what may wait
-	raw      syscall.RawConn
+
+	// set once
+	raw     syscall.RawConn // nil: nothing is written directly
+	who     *Identity       // of the request itself, until there is a session
+	session *Session
 
 	deadline atomic.Int64 // of what gorilla writes, in Unix nanoseconds; 0: none
 
@@ -36,20 +40,20 @@ const headroom = 10
 
 var errCloseSent = errors.New("a close frame was written")
 
-// newWire returns a wire over c, or nil if there is none.
 func newWire(c net.Conn) *wire {
+	w := &wire{Conn: c}
 	tcp, ok := c.(*net.TCPConn)
 	if proxied, is := c.(interface{ TCPConn() (*net.TCPConn, bool) }); is { // behind a PROXY header
 		tcp, ok = proxied.TCPConn()
 	}
 	if !ok || !canWriteDirectly {
-		return nil
+		return w
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return nil
+		return w // closed already, as reading will show
 	}
-	w := &wire{Conn: c, raw: raw}
+	w.raw = raw
 	w.once = func(fd uintptr) bool {
 		w.n, w.err = writeDirectly(fd, w.buf)
 		return true // it is not tried again
@@ -123,6 +127,23 @@ func (w *wire) rest(b []byte, wait time.Duration, done func(error)) {
 	}
 	w.mu.Unlock()
 	done(err)
+}
+
+// pingFrame is a ping without data (RFC 6455, 5.5.2).
+var pingFrame = []byte{0x89, 0}
+
+// ping writes a ping if that can be done at once. If not, something else is on its way to the client, and shows whether it
+// is there.
+func (w *wire) ping(wait time.Duration, run func(func())) {
+	if !w.mu.TryLock() {
+		return
+	}
+	n, err := w.direct(pingFrame)
+	if err == nil && n > 0 && n < len(pingFrame) { // a frame is not left in two
+		run(func() { w.rest(pingFrame[n:], wait, func(error) {}) })
+		return
+	}
+	w.mu.Unlock()
 }
 
 // direct writes what the kernel takes at once, and returns how much that is. mu is held.

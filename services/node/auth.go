@@ -19,9 +19,9 @@ var (
 type authenticator struct {
 	verifier  *token.Verifier // nil: no keys
 	anonymous bool
-	send      token.Patterns // for clients whose token has no send claim
-	watch     token.Patterns // for clients whose token has no watch claim
-	groups    token.Patterns // for clients whose token has no groups claim
+	send      edge.Permissions // for clients whose token has no send claim; one for all of them, as are the others
+	watch     edge.Permissions // for clients whose token has no watch claim
+	groups    edge.Permissions // for clients whose token has no groups claim
 }
 
 var _ edge.Authenticator = (*authenticator)(nil)
@@ -66,7 +66,18 @@ func (a *authenticator) Token(s string) (edge.Identity, error) {
 	if err != nil {
 		return edge.Identity{}, err
 	}
-	return edge.Identity{Client: contracts.ClientID(c.Client), Expires: c.Expires, Send: c.Send.Or(a.send), Groups: c.Groups.Or(a.groups), Watch: c.Watch.Or(a.watch)}, nil
+	return edge.Identity{
+		Client: contracts.ClientID(c.Client), Expires: c.Expires,
+		Send: or(c.Send, a.send), Groups: or(c.Groups, a.groups), Watch: or(c.Watch, a.watch),
+	}, nil
+}
+
+// or returns what a token says, or if it says nothing, the server's default.
+func or(claim token.Patterns, fallback edge.Permissions) edge.Permissions {
+	if claim.Present() {
+		return claim
+	}
+	return fallback
 }
 
 // Name takes a client at its word, in development.

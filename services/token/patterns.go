@@ -17,7 +17,7 @@ const (
 // characters, the empty one included; every other character stands for itself.
 //
 // The zero value is absent, which is not the same as present and empty: absent
-// leaves the decision to a default (see [Patterns.Or]), empty allows nothing.
+// leaves the decision to a default (see [Patterns.Present]), empty allows nothing.
 type Patterns struct {
 	list    []string
 	present bool
@@ -51,14 +51,6 @@ func idRune(r rune) bool {
 
 // Present reports whether there is a list at all.
 func (p Patterns) Present() bool { return p.present }
-
-// Or returns p when it is present, and otherwise fallback.
-func (p Patterns) Or(fallback Patterns) Patterns {
-	if p.present {
-		return p
-	}
-	return fallback
-}
 
 // List returns a copy of the patterns: nil when they are absent, and an empty
 // slice that is not nil when none are allowed.

@@ -25,13 +25,13 @@ const (
 
 // collector tunes Go's garbage collector while a server runs, unless GOGC says what it should do.
 type collector struct {
-	samples   []metrics.Sample
-	percent   int
-	before    uint64 // bytes allocated since the start, as of the last tick
-	released  uint64 // and when memory was given back last
-	quiet     int
-	set       func(percent int) int // debug.SetGCPercent
-	giveBack  func()                // debug.FreeOSMemory
+	samples  []metrics.Sample
+	percent  int
+	before   uint64 // bytes allocated since the start, as of the last tick
+	released uint64 // and when memory was given back last
+	quiet    int
+	set      func(percent int) int // debug.SetGCPercent
+	giveBack func()                // debug.FreeOSMemory
 }
 
 // tuneCollector tunes until it is told to stop.
