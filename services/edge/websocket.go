@@ -59,8 +59,31 @@ func newWebSockets(e *Edge) *webSockets {
 		sessionOf(s).end(contracts.ClosePolicy, "frames are text")
 	})
 	m.HandleSentMessage(func(s *melody.Session, _ []byte) { sessionOf(s).written() })
-	m.HandleDisconnect(func(s *melody.Session) { sessionOf(s).disconnected() })
+	m.HandleClose(func(s *melody.Session, code int, _ string) error {
+		_ = sessionOf(s).conn.(*webSocket).control(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Second)
+		return nil
+	})
+	m.HandleError(func(s *melody.Session, err error) {
+		if code := closeCodeOf(err); code != 0 && wireOf(s).raw != nil { // else gorilla has written it
+			_ = wireOf(s).control(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Second)
+		}
+	})
+	m.HandleDisconnect(func(s *melody.Session) {
+		_ = wireOf(s).end()
+		sessionOf(s).disconnected()
+	})
 	return w
+}
+
+// closeCodeOf returns what to tell a client whose bytes gorilla refused with an error, or 0 if it is not that.
+func closeCodeOf(err error) int {
+	switch {
+	case errors.Is(err, websocket.ErrReadLimit):
+		return websocket.CloseMessageTooBig
+	case errors.As(err, new(*websocket.CloseError)), errors.As(err, new(net.Error)), !strings.HasPrefix(err.Error(), "websocket: "):
+		return 0
+	}
+	return websocket.CloseProtocolError
 }
 
 // wireOf returns what every connection here is made over. melody's own way to keep something with a session, a map, takes
@@ -206,14 +229,13 @@ func (w *webSockets) connected(m *melody.Session) {
 			s.end(contracts.ClosePolicy, "too many pings")
 			return nil
 		}
-		// Gorilla lets control frames be written from the reading goroutine.
-		err := ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
-		var netErr net.Error
-		if errors.Is(err, websocket.ErrCloseSent) || errors.As(err, &netErr) && netErr.Timeout() {
-			return nil
-		}
-		return err
+		_ = c.control(websocket.PongMessage, []byte(data), time.Second) // reading shows what is wrong
+		return nil
 	})
+	if c.wire.raw != nil {
+		c.wire.idle.Store(true)
+		_ = m.Close() // of melody's writer, see wire
+	}
 	if w.edge.draining.Load() { // since it was admitted
 		s.end(contracts.CloseRestart, "this node restarts")
 	}
@@ -256,7 +278,7 @@ func (c *webSocket) Ping() {
 		return
 	}
 	c.edge.spawn(func() {
-		_ = c.m.WebsocketConnection().WriteControl(websocket.PingMessage, nil, time.Now().Add(c.edge.cfg.WriteTime))
+		_ = c.control(websocket.PingMessage, nil, c.edge.cfg.WriteTime)
 	})
 }
 
@@ -265,17 +287,23 @@ func (c *webSocket) Ping() {
 // answer it. The session's own deadline bounds all this.
 func (c *webSocket) Close(code contracts.CloseCode, reason string) {
 	c.edge.work.Go(func() {
-		ws := c.m.WebsocketConnection()
-		end := time.Now().Add(c.edge.cfg.WriteTime)
-		if err := ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason), end); err != nil {
+		if err := c.control(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason), c.edge.cfg.WriteTime); err != nil {
 			c.Cut()
 			return
 		}
-		_ = ws.SetReadDeadline(time.Now().Add(min(closeAnswer, c.edge.cfg.WriteTime)))
+		_ = c.m.WebsocketConnection().SetReadDeadline(time.Now().Add(min(closeAnswer, c.edge.cfg.WriteTime)))
 	})
 }
 
-func (c *webSocket) Cut() { _ = c.m.WebsocketConnection().NetConn().Close() }
+func (c *webSocket) Cut() { _ = c.wire.end() }
+
+// control writes a control frame. gorilla lets that be done beside its other writes.
+func (c *webSocket) control(kind int, data []byte, wait time.Duration) error {
+	if c.wire.raw == nil {
+		return c.m.WebsocketConnection().WriteControl(kind, data, time.Now().Add(wait))
+	}
+	return c.wire.control(kind, data, wait)
+}
 
 // handOff tells when the connection has been taken from net/http, and puts a wire over it.
 type handOff struct {
