@@ -25,8 +25,10 @@ type Directory interface {
 	Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error)
 	// Trusted tells whether what the directory does not have is not there: it may have lost entries, and watches.
 	Trusted() bool
-	// Alive lists the nodes that live, this one too. all is false when there may be others.
-	Alive() (peers []contracts.Peer, all bool)
+	// Alive lists the nodes that live, this one too.
+	Alive() []contracts.Peer
+	// Listed tells whether there are no others.
+	Listed() bool
 	// Met says that a node was heard, and so lives.
 	Met(p contracts.Peer)
 	// Restored gets a value when entries may have been lost and are to be recorded anew.

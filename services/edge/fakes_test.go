@@ -75,10 +75,11 @@ func (d *directoryFake) Lookup(_ context.Context, as []contracts.Address) ([][]c
 	return found, nil
 }
 
-func (*directoryFake) Trusted() bool                   { return true }
-func (*directoryFake) Alive() ([]contracts.Peer, bool) { return nil, true }
-func (*directoryFake) Met(contracts.Peer)              {}
-func (d *directoryFake) Restored() <-chan struct{}     { return d.restored }
+func (*directoryFake) Trusted() bool               { return true }
+func (*directoryFake) Alive() []contracts.Peer     { return nil }
+func (*directoryFake) Listed() bool                { return true }
+func (*directoryFake) Met(contracts.Peer)          {}
+func (d *directoryFake) Restored() <-chan struct{} { return d.restored }
 
 // moved makes a client be on one other node.
 func (d *directoryFake) moved(c contracts.ClientID, n contracts.NodeID) {

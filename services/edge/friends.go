@@ -212,7 +212,7 @@ func (f *friends) run() {
 
 // mourn makes those due who were last seen on a node that has died since.
 func (f *friends) mourn() {
-	alive, _ := f.edge.dir.Alive()
+	alive := f.edge.dir.Alive()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var dead []contracts.Peer // also those that are back: that is another process

@@ -95,10 +95,7 @@ func (e *Edge) join(s *Session) {
 // becomeKnown waits while there may be nodes that do not know this one: it has started right after the directory was
 // lost. They would not ask it for its sessions.
 func (e *Edge) becomeKnown(s *Session) {
-	for {
-		if _, all := e.dir.Alive(); all || !s.goesOn() || !e.pause(tidyWait) {
-			return
-		}
+	for !e.dir.Listed() && s.goesOn() && e.pause(tidyWait) {
 	}
 }
 

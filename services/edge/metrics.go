@@ -61,7 +61,7 @@ func newMetrics(e *Edge) *metrics {
 		count("lookups_total", "Addresses that the directory was asked for.", func() float64 { return float64(e.routes.counters.lookups.Load()) }),
 		count("chased_total", "Messages that came back and were sent again.", func() float64 { return float64(e.routes.counters.chased.Load()) }),
 		count("probes_total", "Addresses that the nodes were asked for, because the directory could not be.", func() float64 { return float64(e.routes.counters.probes.Load()) }),
-		gauge("nodes", "Nodes of the cluster that this one takes for alive.", func() float64 { alive, _ := e.dir.Alive(); return float64(len(alive)) }),
+		gauge("nodes", "Nodes of the cluster that this one takes for alive.", func() float64 { return float64(len(e.dir.Alive())) }),
 		gauge("waiting_bytes", "Bytes of messages that wait for a lookup.", func() float64 { return float64(e.routes.waiting.Load()) }),
 	)
 	return m

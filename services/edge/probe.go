@@ -11,7 +11,7 @@ import (
 // entries. The answer serves those who wait and is not kept: there is no watch to keep it right.
 func (r *router) probe(t *target) {
 	r.counters.probes.Add(1)
-	peers, all := r.edge.dir.Alive()
+	peers, all := r.edge.dir.Alive(), r.edge.dir.Listed()
 	var nodes []contracts.NodeID
 	for _, p := range peers {
 		if p.Node != r.edge.node {

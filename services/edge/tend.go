@@ -101,7 +101,7 @@ func (e *Edge) tell(a contracts.Address, nodes []contracts.NodeID) {
 
 // everybody lists all nodes that are alive, for what may concern any of them.
 func (e *Edge) everybody() []contracts.NodeID {
-	peers, _ := e.dir.Alive()
+	peers := e.dir.Alive()
 	nodes := make([]contracts.NodeID, len(peers))
 	for i, p := range peers {
 		nodes[i] = p.Node

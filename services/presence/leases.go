@@ -96,16 +96,19 @@ func (l *leases) learn(said map[contracts.NodeID]lease) {
 }
 
 // Alive returns the nodes that are alive, sorted by id, as the cache has them: at most a tenth of LeaseTTL old while
-// Redis can be read. all is false when there may be others: this node has started so soon after Redis was emptied that
-// they may not have taken their leases again.
-func (d *Directory) Alive() (peers []contracts.Peer, all bool) {
+// Redis can be read. See [Directory.Listed].
+func (d *Directory) Alive() []contracts.Peer {
 	alive := d.leases.snapshot()
-	peers = make([]contracts.Peer, 0, len(alive))
+	peers := make([]contracts.Peer, 0, len(alive))
 	for _, id := range slices.Sorted(maps.Keys(alive)) {
 		peers = append(peers, contracts.Peer{Node: id, Epoch: alive[id]})
 	}
-	return peers, d.trust.listed()
+	return peers
 }
+
+// Listed tells whether all nodes that are alive are known. They may not be while this node has started so soon after Redis
+// was emptied that others have not taken their leases again.
+func (d *Directory) Listed() bool { return d.trust.listed() }
 
 // NoticeTime is how long it takes every node to notice that Redis does not answer: until its next refresh, and the end of
 // that.

@@ -181,12 +181,6 @@ func (n *node) expect(client contracts.ClientID, want ...contracts.SessionID) {
 	}
 }
 
-// peers are the nodes that a node takes for alive.
-func peers(n *node) []contracts.Peer {
-	peers, _ := n.Alive()
-	return peers
-}
-
 func sessions(entries []contracts.Entry) []contracts.SessionID {
 	var ids []contracts.SessionID
 	for _, e := range entries {

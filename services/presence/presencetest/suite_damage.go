@@ -196,17 +196,17 @@ func newbornDoubts(w *world) {
 	if _, err := b.Lookup(w.Context(), Addresses("ann")); !errors.Is(err, presence.ErrUncertain) {
 		w.Errorf("a new node finds nothing in an emptied Redis: %v", err)
 	}
-	if _, all := b.Alive(); all {
+	if b.Listed() {
 		w.Error("a new node takes it for certain that it knows all others")
 	}
-	w.until("it knows all", func() bool { _, all := b.Alive(); return all })
-	if got := peers(b); len(got) != 2 {
+	w.until("it knows all", b.Listed)
+	if got := b.Alive(); len(got) != 2 {
 		w.Errorf("and these are %v", got)
 	}
 	w.until("it trusts what it reads", b.Trusted)
 	b.expect("ann")
 	c := w.join("c", 3, shortLease)
-	if _, all := c.Alive(); !all || !c.Trusted() {
+	if !c.Listed() || !c.Trusted() {
 		w.Error("a node that starts much later is in doubt")
 	}
 }
@@ -368,7 +368,7 @@ func garbageElsewhere(w *world) {
 	reader.expect("ann", s)
 	before := a.Stats().Renewals
 	w.until("the lease is renewed", func() bool { return a.Stats().Renewals > before+2 })
-	if got := peers(a); len(got) != 1 {
+	if got := a.Alive(); len(got) != 1 {
 		w.Errorf("the nodes are %v", got)
 	}
 	reader.expect("ann", s)

@@ -197,7 +197,7 @@ func sweep(w *world) {
 
 func nodes(w *world) {
 	a, b := w.join("a", 1, shortLease), w.join("b", 2, shortLease)
-	w.until("a sees b", func() bool { return fmt.Sprint(peers(a)) == "[{a 0000000000000001} {b 0000000000000002}]" })
+	w.until("a sees b", func() bool { return fmt.Sprint(a.Alive()) == "[{a 0000000000000001} {b 0000000000000002}]" })
 	b.close()
-	w.until("a sees that b has left", func() bool { return fmt.Sprint(peers(a)) == "[{a 0000000000000001}]" })
+	w.until("a sees that b has left", func() bool { return fmt.Sprint(a.Alive()) == "[{a 0000000000000001}]" })
 }

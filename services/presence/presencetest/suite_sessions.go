@@ -237,7 +237,7 @@ func withoutLease(w *world) {
 	if err := reader.Acquire(w.Context()); !errors.Is(err, presence.ErrConfig) {
 		w.Errorf("a lease for no node: %v", err)
 	}
-	if got := fmt.Sprint(peers(reader)); got != "[{a 0000000000000001}]" {
+	if got := fmt.Sprint(reader.Alive()); got != "[{a 0000000000000001}]" {
 		w.Errorf("the nodes are %s", got)
 	}
 	a.expect("ann", s)
