@@ -111,7 +111,9 @@ func (f *friends) settled(x *friend, err error) {
 	x.waiting = nil
 	for _, q := range waiting {
 		q.left--
-		q.err = errors.Join(q.err, err)
+		if err != nil {
+			q.err = err
+		}
 		if q.left == 0 {
 			f.conclude(q)
 		}
