@@ -50,7 +50,14 @@ func (l *lockedBuffer) String() string {
 // Run starts a program. It ends with the test, and what it wrote is shown if the test failed.
 func Run(tb testing.TB, name string, args ...string) *Process {
 	tb.Helper()
+	return RunWith(tb, nil, name, args...)
+}
+
+// RunWith is [Run] with further variables in the environment, each as name=value.
+func RunWith(tb testing.TB, variables []string, name string, args ...string) *Process {
+	tb.Helper()
 	p := newProcess(tb, name, args...)
+	p.Cmd.Env = append(os.Environ(), variables...)
 	p.start()
 	tb.Cleanup(func() {
 		p.Kill()
