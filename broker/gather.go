@@ -16,11 +16,10 @@ import (
 //
 // It is safe for concurrent use.
 type Gather[T any] struct {
-	// Flush is called for each marked thing, once for each mark, from one goroutine at a time for each. Set it before the
-	// first use.
+	// Flush is called for each marked thing, once for each mark. It must not panic. Set it before the first use.
 	Flush func(T)
-	// Around, if set, is called for each round of flushes, and calls round.
-	Around func(round func())
+	// Before and After, if set, enclose each round of flushes. After may block: by then others may flush.
+	Before, After func()
 
 	bursts   atomic.Int32 // under way
 	mu       sync.Mutex
@@ -38,7 +37,7 @@ const (
 )
 
 // flushers is how many goroutines flush at a time.
-func flushers() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+var flushers = max(1, runtime.GOMAXPROCS(0)/2)
 
 // Begin begins a burst. Bursts may overlap, and nest.
 func (g *Gather[T]) Begin() { g.bursts.Add(1) }
@@ -63,37 +62,40 @@ func (g *Gather[T]) Mark(x T) {
 // flush flushes some of what is marked, unless enough others do, and leaves the rest to a goroutine.
 func (g *Gather[T]) flush() {
 	g.mu.Lock()
-	if len(g.marked) == 0 || g.flushing > 0 && g.flushing >= flushers() {
+	if len(g.marked) == 0 || g.flushing >= flushers {
 		g.mu.Unlock()
 		return
 	}
 	g.flushing++
 	g.mu.Unlock()
-	if g.round(ownRound) {
-		go g.drain()
+	g.turn(ownRound)
+}
+
+// turn carries out a round, and leaves the next one, if there is more, to a goroutine.
+func (g *Gather[T]) turn(most int) {
+	if g.Before != nil {
+		g.Before()
+	}
+	if g.round(most) {
+		go g.turn(drainRound)
+	}
+	if g.After != nil {
+		g.After()
 	}
 }
 
-func (g *Gather[T]) drain() {
-	for g.round(drainRound) {
-	}
-}
-
-// round flushes what is marked, up to a number, and returns whether there is more; if not, this goroutine has ended
-// flushing.
+// round flushes what is marked, up to a number, and returns whether there is more; if not, flushing has ended.
 func (g *Gather[T]) round(most int) (more bool) {
 	// Others that are ready to run add theirs first. It costs nothing when there are none, and makes bundles of 10 and
 	// more where connections have one message each.
 	runtime.Gosched()
 	marked, help := g.take(most)
 	if help {
-		go g.drain()
+		go g.turn(drainRound)
 	}
 	g.bursts.Add(1) // what a flush marks is for the next round, and not for one within this
-	if g.Around != nil {
-		g.Around(func() { g.each(marked) })
-	} else {
-		g.each(marked)
+	for _, x := range marked {
+		g.Flush(x)
 	}
 	g.bursts.Add(-1)
 	clear(marked)
@@ -119,14 +121,8 @@ func (g *Gather[T]) take(most int) (marked []T, help bool) {
 	}
 	g.marked = append(g.marked, marked[most:]...)
 	clear(marked[most:])
-	if help = g.flushing < flushers(); help {
+	if help = g.flushing < flushers; help {
 		g.flushing++
 	}
 	return marked[:most], help
-}
-
-func (g *Gather[T]) each(marked []T) {
-	for _, x := range marked {
-		g.Flush(x)
-	}
 }

@@ -39,7 +39,7 @@ func TestWhatIsMarkedIsFlushedSoonByWhomeverAndOnce(t *testing.T) {
 	const workers, bursts = 8, 500
 	things := make([]thing, 2000)
 	var rounds atomic.Int64
-	g := &Gather[*thing]{Flush: (*thing).flush, Around: func(round func()) { rounds.Add(1); round() }}
+	g := &Gather[*thing]{Flush: (*thing).flush, Before: func() { rounds.Add(1) }}
 	var added atomic.Int64
 	var all sync.WaitGroup
 	for range workers {

@@ -92,8 +92,9 @@ type Edge struct {
 	groups   groups
 	friends  friends
 	writes   broker.Gather[*Session]
-	open     atomic.Int64 // connections, logged in or not
-	strange  atomic.Int64 // of these, not logged in
+	bulk     broker.Gather[*Session] // of what goes to many: it is not to hold up what goes to one
+	open     atomic.Int64            // connections, logged in or not
+	strange  atomic.Int64            // of these, not logged in
 	draining atomic.Bool
 	ctx      context.Context // ends when the edge is closed: for work that belongs to no request
 	cancel   context.CancelFunc
@@ -137,7 +138,10 @@ func New(cfg Config, o Options) *Edge {
 		e.log = slog.New(slog.DiscardHandler)
 	}
 	e.writes.Flush = (*Session).flush
-	e.writes.Around = e.answering
+	// The answers for what a round delivers go out together.
+	e.writes.Before, e.writes.After = func() { e.courier.Begin() }, func() { e.courier.End() }
+	e.bulk.Before, e.bulk.After = e.writes.Before, e.writes.After
+	e.bulk.Flush = (*Session).flushBulk
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
 	e.polls = make(chan struct{}, memberPolls)
@@ -212,10 +216,16 @@ func (e *Edge) holds(a contracts.Address) bool {
 }
 
 // Begin begins a burst of messages: each session gets what is for it in one write. It is part of broker.Handler.
-func (e *Edge) Begin() { e.writes.Begin() }
+func (e *Edge) Begin() {
+	e.writes.Begin()
+	e.bulk.Begin()
+}
 
 // End ends a burst. It is part of broker.Handler.
-func (e *Edge) End() { e.writes.End() }
+func (e *Edge) End() {
+	e.writes.End()
+	e.bulk.End()
+}
 
 // Evict ends a session because another node says that a newer one took over. It finds the session from its log-in on, also
 // before it is ready: when two connect at once, the one that is recorded later must find the other. It is part of
@@ -279,20 +289,13 @@ func (e *Edge) spawn(f func()) bool {
 	return true
 }
 
-// answering runs a round of writes: the answers for what it delivers go out together.
-func (e *Edge) answering(round func()) {
-	e.courier.Begin()
-	round()
-	e.courier.End()
-}
-
 // burst runs f as one burst: what it sends to a node goes out together, and so does what it writes to a session.
 func (e *Edge) burst(f func()) {
 	e.courier.Begin()
-	e.writes.Begin()
+	defer e.courier.End()
+	e.Begin()
+	defer e.End()
 	f()
-	e.writes.End()
-	e.courier.End()
 }
 
 // Sessions is the number of connections that are logged in.

@@ -76,7 +76,7 @@ func (g *groups) deliver(name contracts.GroupName, frame []byte) contracts.Statu
 	n := len(x.members)
 	var slow []*Session
 	for s := range x.members {
-		if s.offer(frame, receipt{}) == contracts.StatusOverload {
+		if s.offerBulk(frame) == contracts.StatusOverload {
 			slow = append(slow, s)
 		}
 	}

@@ -72,6 +72,7 @@ func (e *Edge) join(s *Session) {
 	began := time.Now()
 	others, err := e.record(s)
 	for err != nil && !errors.Is(err, errLeft) && time.Since(began) < e.blip && e.pause(tidyWait/2) {
+		s.conn.Ping()
 		others, err = e.record(s)
 	}
 	switch {
@@ -96,6 +97,7 @@ func (e *Edge) join(s *Session) {
 // lost. They would not ask it for its sessions.
 func (e *Edge) becomeKnown(s *Session) {
 	for !e.dir.Listed() && s.goesOn() && e.pause(tidyWait) {
+		s.conn.Ping()
 	}
 }
 
@@ -152,6 +154,9 @@ func (s *Session) announce(ready []byte) {
 	s.queue.add(ready, receipt{})
 	s.edge.roster.add(s.identity.Client, s)
 	s.release()
+	if time.Since(s.started) > s.edge.cfg.Heartbeat/10 { // its first turn in beat may come too late
+		s.conn.Ping()
+	}
 }
 
 // replace ends the client's older sessions. Each removes its own record: this session takes nobody's place but by being

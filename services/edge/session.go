@@ -50,6 +50,7 @@ type Session struct {
 	queue     queue
 	writing   *batch // the write under way
 	marked    bool   // it will be flushed at the end of a burst
+	bulked    bool   // it will be flushed with the others that get the same
 	logged    bool   // logged in
 	ending    bool
 	gone      bool
@@ -123,6 +124,15 @@ const tooSlow = "did not read fast enough"
 
 // offer is push, but leaves it to the caller to end a session that is too slow.
 func (s *Session) offer(frame []byte, r receipt) contracts.Status {
+	if st := s.take(frame, r); st != 0 {
+		return st
+	}
+	s.release()
+	return 0
+}
+
+// take puts a frame into the queue, if it takes it; then s.mu stays locked.
+func (s *Session) take(frame []byte, r receipt) contracts.Status {
 	s.mu.Lock()
 	if s.ending || s.gone {
 		s.mu.Unlock()
@@ -137,7 +147,6 @@ func (s *Session) offer(frame []byte, r receipt) contracts.Status {
 		return contracts.StatusOverload
 	}
 	s.queue.add(frame, r)
-	s.release()
 	return 0
 }
 
@@ -155,11 +164,34 @@ func (s *Session) release() {
 
 // flush starts to write what waits.
 func (s *Session) flush() {
+	defer s.contain()
 	s.mu.Lock()
 	s.marked = false
 	next := s.start()
 	s.mu.Unlock()
 	s.write(next)
+}
+
+// offerBulk is offer for a frame that goes to many: it holds up nothing that goes to one.
+func (s *Session) offerBulk(frame []byte) contracts.Status {
+	if st := s.take(frame, receipt{}); st != 0 {
+		return st
+	}
+	mark := s.writing == nil && !s.marked && !s.bulked
+	s.bulked = s.bulked || mark
+	s.mu.Unlock()
+	if mark {
+		s.edge.bulk.Mark(s)
+	}
+	return 0
+}
+
+// flushBulk is flush for what offerBulk took.
+func (s *Session) flushBulk() {
+	s.mu.Lock()
+	s.bulked = false
+	s.mu.Unlock()
+	s.flush()
 }
 
 // start takes the next batch for writing; nil if there is none, or a write is under way. s.mu is held.
@@ -171,31 +203,30 @@ func (s *Session) start() *batch {
 	return s.writing
 }
 
-// write writes what was started, and what gathers meanwhile, as far as the connection takes it at once. The last line break
-// is not needed in a frame.
+// write writes what was started. What gathers meanwhile waits for its turn: whoever flushes has other sessions to see to. The
+// last line break is not needed in a frame.
 func (s *Session) write(b *batch) {
-	for b != nil && s.conn.Write(b.buf[:len(b.buf)-1]) {
-		b = s.wrote()
+	if b != nil && s.conn.Write(b.buf[:len(b.buf)-1]) {
+		s.wrote()
 	}
 }
 
 // written is told by the connection that a write which could not be done at once is done.
 func (s *Session) written() {
-	s.edge.burst(func() { s.write(s.wrote()) })
+	s.edge.burst(s.wrote)
 }
 
-// wrote settles the write under way, and returns what gathered meanwhile: the next one.
-func (s *Session) wrote() *batch {
+// wrote settles the write under way, and has what gathered meanwhile written next.
+func (s *Session) wrote() {
 	s.mu.Lock()
 	done := s.writing
 	if done == nil { // gone meanwhile, and settled
 		s.mu.Unlock()
-		return nil
+		return
 	}
-	next := s.queue.next()
-	s.writing = next
-	closing := s.ending && next == nil && !s.gone
-	s.mu.Unlock()
+	s.writing = nil
+	closing := s.ending && s.queue.first == nil && !s.gone
+	s.release()
 	if closing {
 		s.conn.Close(s.closeWith, s.reason)
 	}
@@ -204,7 +235,6 @@ func (s *Session) wrote() *batch {
 		done.settle(contracts.StatusDelivered)
 	}
 	done.free()
-	return next
 }
 
 // end ends the session: it takes nothing more in, its record goes, what waits is still written, then the connection is

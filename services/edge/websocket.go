@@ -80,7 +80,7 @@ func closeCodeOf(err error) int {
 	switch {
 	case errors.Is(err, websocket.ErrReadLimit):
 		return websocket.CloseMessageTooBig
-	case errors.As(err, new(*websocket.CloseError)), errors.As(err, new(net.Error)), !strings.HasPrefix(err.Error(), "websocket: "):
+	case errors.Is(err, websocket.ErrCloseSent), errors.As(err, new(*websocket.CloseError)), errors.As(err, new(net.Error)), !strings.HasPrefix(err.Error(), "websocket: "):
 		return 0
 	}
 	return websocket.CloseProtocolError
@@ -287,7 +287,11 @@ func (c *webSocket) Ping() {
 // answer it. The session's own deadline bounds all this.
 func (c *webSocket) Close(code contracts.CloseCode, reason string) {
 	c.edge.work.Go(func() {
-		if err := c.control(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason), c.edge.cfg.WriteTime); err != nil {
+		err := c.control(websocket.CloseMessage, websocket.FormatCloseMessage(int(code), reason), c.edge.cfg.WriteTime)
+		switch {
+		case errors.Is(err, errCloseSent), errors.Is(err, websocket.ErrCloseSent):
+			return // it was closed already, and the client has its time to answer
+		case err != nil:
 			c.Cut()
 			return
 		}

@@ -137,7 +137,9 @@ func (w *wire) writeText(buf []byte, wait time.Duration, run func(func()), done 
 func (w *wire) rest(b []byte, wait time.Duration, done func(error)) {
 	err := errCloseSent
 	if !w.closed {
-		_, err = w.writeBy(time.Now().Add(wait).UnixNano(), b)
+		if _, err = w.writeBy(time.Now().Add(wait).UnixNano(), b); err != nil {
+			w.broken()
+		}
 	}
 	w.mu.Unlock()
 	done(err)
@@ -154,20 +156,32 @@ func (w *wire) control(kind int, data []byte, wait time.Duration) error {
 	}
 	w.closed = kind == websocket.CloseMessage
 	_, err := w.writeBy(time.Now().Add(wait).UnixNano(), frame)
+	if err != nil {
+		w.broken()
+	}
 	return err
+}
+
+// broken ends a connection on which half a frame may stand: nothing may follow it. mu is held.
+func (w *wire) broken() {
+	w.closed = true
+	_ = w.end()
 }
 
 // pingFrame is a ping without data.
 var pingFrame = []byte{0x80 | websocket.PingMessage, 0}
 
-// ping writes a ping if that can be done at once. If not, something else is on its way to the client, and shows whether it
-// is there.
+// ping writes a ping, behind what is being written. It is never left out: without a pong the client would be cut off.
 func (w *wire) ping(wait time.Duration, run func(func())) {
-	if !w.mu.TryLock() {
+	if !w.mu.TryLock() { // it goes behind what is being written: without it the client would be cut for its silence
+		run(func() {
+			w.mu.Lock()
+			w.rest(pingFrame, wait, func(error) {})
+		})
 		return
 	}
 	n, err := w.direct(pingFrame)
-	if err == nil && n > 0 && n < len(pingFrame) { // a frame is not left in two
+	if err == nil && n < len(pingFrame) {
 		run(func() { w.rest(pingFrame[n:], wait, func(error) {}) })
 		return
 	}

@@ -18,7 +18,7 @@ const (
 	collectorTick  = time.Second
 	quietTicks     = 3       // so many ticks in which less than quietBytes was allocated
 	quietBytes     = 1 << 20 // are quiet
-	worthBytes     = 8 << 20 // that were allocated since the last time: less is not worth a collection
+	worthBytes     = 8 << 20 // that were allocated since the last time: less is not worth a collection, nor is an eighth of what lives
 	defaultPercent = 100
 	mostPercent    = 1600
 )
@@ -77,7 +77,7 @@ func (c *collector) tick(live, allocated uint64) {
 		c.quiet = 0
 	}
 	c.before = allocated
-	if c.quiet >= quietTicks && allocated-c.released >= worthBytes {
+	if c.quiet >= quietTicks && allocated-c.released >= max(worthBytes, live/8) {
 		c.released = allocated
 		c.giveBack()
 	}

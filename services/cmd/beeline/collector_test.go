@@ -34,7 +34,8 @@ func TestCollectorHasRoomWhenBusyAndGivesBackWhenQuiet(t *testing.T) {
 	if given != 1 {
 		t.Errorf("given back %d times in one quiet time", given)
 	}
-	ticks(100, 1<<30, quietBytes-1)
+	c.released = allocated
+	ticks(100, 32<<20, quietBytes-1)
 	if want := 1 + 100*(quietBytes-1)/worthBytes; given < 2 || given > want {
 		t.Errorf("given back %d times while a little was allocated, not 2 to %d times", given, want)
 	}
