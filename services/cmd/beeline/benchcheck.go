@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/tools/bench"
+	"github.com/beeline-rt/beeline/tools/bench/usage"
 )
 
 // benchCheckCmd tells whether messages have become dearer.
@@ -54,11 +55,11 @@ func (c *benchCheckCmd) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return usagef("--baseline: %w", err)
 	}
-	before, known := lookAtMachine()
+	before, known := usage.LookAtMachine()
 	measured, err := c.measure(ctx, p)
 	busy := 0.0
 	if known {
-		busy = othersSince(before)
+		busy = before.OthersSince()
 	}
 	switch {
 	case ctx.Err() != nil:

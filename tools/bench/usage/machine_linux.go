@@ -1,4 +1,4 @@
-package main
+package usage
 
 import (
 	"bytes"
@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// machine is what all processors have spent until now, and of that this process and the children that have ended.
-type machine struct {
+// Machine is what all processors have spent until now, and of that this process and the children that have ended.
+type Machine struct {
 	at        time.Time
 	all, ours time.Duration
 	cpus      int
 }
 
-// lookAtMachine reads the accounts. ok is false where they are not kept.
-func lookAtMachine() (m machine, ok bool) {
+// LookAtMachine reads the accounts. ok is false where they are not kept.
+func LookAtMachine() (m Machine, ok bool) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return m, false
@@ -49,12 +49,12 @@ func lookAtMachine() (m machine, ok bool) {
 	return m, m.cpus > 0
 }
 
-// othersSince returns which share of the machine, from 0 to 1, went to others.
-func othersSince(before machine) float64 {
-	now, ok := lookAtMachine()
+// OthersSince returns which share of the machine, from 0 to 1, went to others.
+func (m Machine) OthersSince() float64 {
+	now, ok := LookAtMachine()
 	if !ok {
 		return 0
 	}
-	others := (now.all - before.all) - (now.ours - before.ours)
-	return max(0, others.Seconds()/(now.at.Sub(before.at).Seconds()*float64(now.cpus)))
+	others := (now.all - m.all) - (now.ours - m.ours)
+	return max(0, others.Seconds()/(now.at.Sub(m.at).Seconds()*float64(now.cpus)))
 }
