@@ -82,7 +82,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		return err
 	}
 	if r.Sent > 0 {
-		fmt.Fprintf(w, "\n%d sent = %s\n", r.Sent, r.outcomes())
+		fmt.Fprintf(w, "\n%s\n", r.Account())
 	}
 	return nil
 }
@@ -106,8 +106,8 @@ func (r *Report) settings() string {
 	return strings.Join(all, ", ")
 }
 
-// outcomes is the sum, the most frequent first.
-func (r *Report) outcomes() string {
+// Account says what became of all that was sent, the most frequent first.
+func (r *Report) Account() string {
 	names := slices.SortedFunc(maps.Keys(r.Outcomes), func(a, b string) int {
 		if r.Outcomes[a] != r.Outcomes[b] {
 			return int(int64(r.Outcomes[b]) - int64(r.Outcomes[a]))
@@ -117,5 +117,5 @@ func (r *Report) outcomes() string {
 	for i, name := range names {
 		names[i] = fmt.Sprintf("%d %s", r.Outcomes[name], name)
 	}
-	return strings.Join(names, " + ")
+	return fmt.Sprintf("%d sent = %s", r.Sent, strings.Join(names, " + "))
 }
