@@ -27,6 +27,12 @@ const (
 	MaxMaxFrame = 512 << 10
 	// MaxBundle bounds what one node message carries, in bytes.
 	MaxBundle = 1<<20 - 4096
+	// MaxTicketQuery bounds a ticket as it stands in a URL, in bytes.
+	MaxTicketQuery = 384
+	// MaxLoad bounds a load report, MaxNodeURL the address in it, in bytes. MaxWeight is the largest weight of a node.
+	MaxLoad    = 512
+	MaxNodeURL = 256
+	MaxWeight  = 100
 	// Shards is the number of subjects on which a node is reached. Each is worked off by a goroutine of its own; an
 	// address always has the same, which keeps the order per recipient.
 	Shards = 4
@@ -40,6 +46,10 @@ const (
 	LeaseTTL = 5 * time.Second
 	// LeaseRenewal is how often a node renews its lease: three tries fit into a TTL.
 	LeaseRenewal = 1500 * time.Millisecond
+	// TicketLife is how long a ticket is good. TicketSkew is how far the clocks of who signs it and who reads it may be
+	// apart before one that is good looks as if it lived too long.
+	TicketLife = time.Minute
+	TicketSkew = 30 * time.Second
 	// WatchTTL is how long a node that looked an address up is told of its changes, and so the longest that it may keep
 	// the answer. Short, because it bounds the harm when it could not be told.
 	WatchTTL = 30 * time.Second
