@@ -23,6 +23,9 @@ func WatchersKey(c ClusterName, a Address) Key {
 // LeaseKey is the string that says that a node lives: its epoch, with [LeaseTTL].
 func LeaseKey(c ClusterName, n NodeID) Key { return Key(KeyPrefix(c) + "lease:{" + string(n) + "}") }
 
+// LoadKey is the string with what a node reports of itself: a [Load]. It has the slot of [LeaseKey], and its time to live.
+func LoadKey(c ClusterName, n NodeID) Key { return Key(KeyPrefix(c) + "load:{" + string(n) + "}") }
+
 // NodesKey is the set of all node ids that ever took a lease and were not swept since.
 func NodesKey(c ClusterName) Key { return Key(KeyPrefix(c) + "nodes") }
 
