@@ -90,7 +90,7 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 		"**64 KiB** (default; 1 KiB to 512 KiB can be set)", "1 to 128 bytes", "1 to 32 bytes", "1 to 8192 bytes", "9007199254740991",
 		"At most 128 levels deep", "1,044,480 bytes", "Shards are 0 to 3", "(25 by default)", "5 s, renewed every 1.5 s",
 		"for at most 30 s",
-		"1 to 256 client ids",
+		"1 to 256 client ids", "at most 384 bytes", "good for 60 s", "60 s and 30 s", "text of at most 512 bytes", "at most 256 bytes", "is 1 to 100",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
@@ -98,7 +98,26 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 	}
 	if DefaultMaxFrame != 64<<10 || MaxMaxFrame != 512<<10 || MaxIDLength != 128 || MaxNodeIDLength != 32 || MaxTokenLength != 8192 ||
 		MaxRequestID != 9007199254740991 || MaxDepth != 128 || MaxWatch != 256 || MaxBundle != 1_044_480 || Shards != 4 || DefaultHeartbeat.Seconds() != 25 ||
-		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 || WatchTTL.Seconds() != 30 {
+		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 || MaxTicketQuery != 384 ||
+		TicketLife.Seconds() != 60 || TicketSkew.Seconds() != 30 || MaxLoad != 512 || MaxNodeURL != 256 || MaxWeight != 100 || WatchTTL.Seconds() != 30 {
 		t.Error("a limit was changed: change README.md too")
+	}
+}
+
+func TestReadmeTellsOfEveryParameterOfATicket(t *testing.T) {
+	t.Parallel()
+	text := readme(t)
+	for _, name := range ticketNames {
+		if !strings.Contains(text, "\n| `"+string(name)+"` |") {
+			t.Errorf("%c is missing", name)
+		}
+	}
+	for _, want := range []string{"key id (8 characters)", "nonce (16 characters)", "HMAC (24 characters)", "first 18 bytes", "1 to 10 digits"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	if ticketSecretID != 8 || ticketNonceIn != 16 || ticketMACIn != 24 || ticketMAC != 18 || ticketDigits != 10 {
+		t.Error("the form of a ticket was changed: change README.md too")
 	}
 }
