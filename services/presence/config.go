@@ -32,6 +32,10 @@ type Config struct {
 
 	Redis Redis
 
+	// Report, if set, is asked at each renewal what this node reports of itself; that is written with the lease, in the same
+	// call. It must not block, and return a valid report.
+	Report func() contracts.Load
+
 	LeaseTTL     time.Duration // how long the node counts as alive without a renewal
 	LeaseRenewal time.Duration // how often the lease is renewed: less than half of LeaseTTL
 	WatchTTL     time.Duration // how long a lookup has this node told of changes

@@ -95,7 +95,7 @@ func (d *Directory) stillTaken(left time.Duration, err error) error {
 func (d *Directory) tryAcquire(ctx context.Context) (taken bool, holder string, left time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
-	reply, err := acquireScript.run(ctx, d.client, d.leaseKey(), d.cfg.Epoch.String(), d.cfg.LeaseTTL.Milliseconds()).Slice()
+	reply, err := acquireScript.run(ctx, d.client, d.leaseKeys(), d.leaseArgs()...).Slice()
 	if err == nil && len(reply) == 3 {
 		ours, ok1 := reply[0].(int64)
 		by, ok2 := reply[1].(string)
@@ -158,7 +158,7 @@ func (d *Directory) renew(ctx context.Context) error {
 	defer cancel()
 	again := d.trust.isLost() // before it is asked for: who finds it missing meanwhile, wakes the loop once more
 	_, round := d.trust.look()
-	state, err := renewScript.run(ctx, d.client, d.leaseKey(), d.cfg.Epoch.String(), d.cfg.LeaseTTL.Milliseconds()).Int()
+	state, err := renewScript.run(ctx, d.client, d.leaseKeys(), d.leaseArgs()...).Int()
 	if err != nil {
 		return d.failed("renew the lease", err)
 	}
@@ -197,7 +197,7 @@ func (d *Directory) renew(ctx context.Context) error {
 func (d *Directory) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, d.cfg.callTimeout())
 	defer cancel()
-	err := releaseScript.run(ctx, d.client, d.leaseKey(), d.cfg.Epoch.String()).Err()
+	err := releaseScript.run(ctx, d.client, d.leaseKeys(), d.cfg.Epoch.String()).Err()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return d.failed("release the lease, which lapses by itself", err)
 	}

@@ -67,11 +67,11 @@ func (s script) args(eval bool, keys []contracts.Key, args ...any) []any {
 func isNoScript(err error) bool { return err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") }
 
 // run runs the script by itself.
-func (s script) run(ctx context.Context, c redis.UniversalClient, key contracts.Key, args ...any) *redis.Cmd {
-	cmd := redis.NewCmd(ctx, s.args(false, []contracts.Key{key}, args...)...)
+func (s script) run(ctx context.Context, c redis.UniversalClient, keys []contracts.Key, args ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx, s.args(false, keys, args...)...)
 	_ = c.Process(ctx, cmd)
 	if isNoScript(cmd.Err()) {
-		cmd = redis.NewCmd(ctx, s.args(true, []contracts.Key{key}, args...)...)
+		cmd = redis.NewCmd(ctx, s.args(true, keys, args...)...)
 		_ = c.Process(ctx, cmd)
 	}
 	return cmd

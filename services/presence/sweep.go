@@ -50,7 +50,7 @@ func (d *Directory) sweepLoop(ctx context.Context) {
 
 // sweep goes once through all records. Afterwards the lock is kept for an interval, so that the others leave it at that.
 func (d *Directory) sweep(ctx context.Context) error {
-	lock, me := contracts.SweepKey(d.cfg.Cluster), string(d.cfg.Node)+" "+d.cfg.Epoch.String()
+	lock, me := []contracts.Key{contracts.SweepKey(d.cfg.Cluster)}, string(d.cfg.Node)+" "+d.cfg.Epoch.String()
 	ttl := sweepLock + d.cfg.SweepPause
 	reply, err := acquireScript.run(ctx, d.client, lock, me, ttl.Milliseconds()).Slice()
 	switch {

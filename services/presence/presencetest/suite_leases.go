@@ -3,7 +3,9 @@ package presencetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -22,6 +24,7 @@ var leasePromises = map[string]func(*world){
 	"TheSweepRemovesWhatNobodyReads":               sweep,
 	"NodesListsTheLiving":                          nodes,
 	"AMissingLeaseProvesNothingRightAfterTheStart": graceAtStart,
+	"WhatANodeReportsStandsBesideItsLease":         reports,
 }
 
 func crashedNode(w *world) {
@@ -200,4 +203,47 @@ func nodes(w *world) {
 	w.until("a sees b", func() bool { return fmt.Sprint(a.Alive()) == "[{a 0000000000000001} {b 0000000000000002}]" })
 	b.close()
 	w.until("a sees that b has left", func() bool { return fmt.Sprint(a.Alive()) == "[{a 0000000000000001}]" })
+}
+
+func reports(w *world) {
+	var users atomic.Int64
+	load := func() contracts.Load {
+		return contracts.Load{
+			Users: int(users.Load()), Capacity: 100, State: contracts.NodeReady, Weight: 2, Zone: "eu-1", URL: "ws://127.0.0.1:8081/v1/ws",
+		}
+	}
+	reporting := func(c *presence.Config) { shortLease(c); c.Report = load }
+	reader := w.open("", 0, shortLease)
+	a := w.join("a", 1, reporting)
+	silent := w.join("c", 3, shortLease)
+	fleet := func() []contracts.Instance {
+		all, err := reader.Fleet(w.Context())
+		w.must(err)
+		return all
+	}
+	first := contracts.Instance{Peer: contracts.Peer{Node: "a", Epoch: 1}, Load: load()}
+	if got := fleet(); !slices.Equal(got, []contracts.Instance{first}) { // at once, and without the one that is silent
+		w.Errorf("the fleet is %+v", got)
+	}
+	b := w.join("b", 2, reporting)
+	users.Store(7)
+	a.Announce()
+	w.until("the reports follow", func() bool {
+		got := fleet()
+		return len(got) == 2 && got[0].Load == load() && got[1].Load == load() && got[1].Node == "b"
+	})
+	b.close()
+	if got := fleet(); len(got) != 1 || got[0].Node != "a" {
+		w.Errorf("after a close: %+v", got)
+	}
+	if n := w.Client.Exists(w.Context(), string(contracts.LoadKey(w.cluster, "b"))).Val(); n != 0 {
+		w.Error("the report outlives its node")
+	}
+	w.must(w.Client.Set(w.Context(), string(contracts.LoadKey(w.cluster, "c")), "9 of a later version", time.Minute).Err())
+	if got := fleet(); len(got) != 1 {
+		w.Errorf("with a report that nobody understands: %+v", got)
+	}
+	silent.close()
+	a.crash()
+	w.until("a crashed node leaves the fleet", func() bool { return len(fleet()) == 0 })
 }
