@@ -14,6 +14,9 @@ func (e *Edge) Handler() http.Handler { return newWebSockets(e) }
 
 const drainStep = 50 * time.Millisecond
 
+// Refuse takes no new connections from now on. What is connected stays.
+func (e *Edge) Refuse() { e.draining.Store(true) }
+
 // Drain takes no new connections, tells every client to move, and ends their sessions evenly spread over the given
 // time, in random order, so that they do not all arrive elsewhere at once. It returns when all are gone, or when ctx is over:
 // then what is left is cut.

@@ -95,6 +95,7 @@ type Edge struct {
 	bulk     broker.Gather[*Session] // of what goes to many: it is not to hold up what goes to one
 	open     atomic.Int64            // connections, logged in or not
 	strange  atomic.Int64            // of these, not logged in
+	arrivals atomic.Uint64           // sessions that have become ready
 	draining atomic.Bool
 	ctx      context.Context // ends when the edge is closed: for work that belongs to no request
 	cancel   context.CancelFunc
@@ -300,3 +301,6 @@ func (e *Edge) burst(f func()) {
 
 // Sessions is the number of connections that are logged in.
 func (e *Edge) Sessions() int { return int(e.open.Load() - e.strange.Load()) }
+
+// Arrivals returns how many sessions have become ready since the start.
+func (e *Edge) Arrivals() uint64 { return e.arrivals.Load() }

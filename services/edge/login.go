@@ -148,6 +148,7 @@ func (s *Session) announce(ready []byte) {
 		return
 	}
 	s.ready = true
+	s.edge.arrivals.Add(1)
 	if !s.recorded {
 		s.edge.behind.Store(true)
 	}

@@ -22,6 +22,8 @@ type Config struct {
 	Listen     string         // address for clients, host:port; port 0 picks one
 	Admin      string         // address for metrics, health and profiles; empty: none. Keep it on loopback
 	Advertise  string         // ws:// or wss:// address that other parties may hand to clients; empty: made from Listen
+	Zone       contracts.Zone // where this node stands; the registry may prefer it for clients of that zone. May be empty
+	Weight     int            // its share of clients, next to that of the others: 1 to contracts.MaxWeight
 	TLSCert    string         // PEM file; with TLSKey it turns TLS on
 	TLSKey     string         // PEM file
 	ProxyTrust []netip.Prefix // peers from whom a PROXY protocol header is taken, and demanded
@@ -60,6 +62,7 @@ func DefaultConfig() Config {
 		Cluster:   "a",
 		Listen:    "127.0.0.1:8080",
 		Admin:     "127.0.0.1:9080",
+		Weight:    1,
 		NATS:      broker.Config{URLs: []string{"nats://127.0.0.1:4222"}},
 		Redis:     presence.Redis{Addrs: []string{"127.0.0.1:6379"}},
 		Edge:      edge.DefaultConfig(),
@@ -75,6 +78,19 @@ func (c *Config) Validate() error {
 	}
 	if _, err := contracts.ParseNodeID(c.Node); err != nil {
 		return fmt.Errorf("%w: node: %w (give each edge a name of its own)", ErrConfig, err)
+	}
+	if c.Zone != "" {
+		if _, err := contracts.ParseZone(c.Zone); err != nil {
+			return fmt.Errorf("%w: zone: %w", ErrConfig, err)
+		}
+	}
+	if c.Weight < 1 || c.Weight > contracts.MaxWeight {
+		return fmt.Errorf("%w: weight must be 1 to %d", ErrConfig, contracts.MaxWeight)
+	}
+	if c.Advertise != "" {
+		if err := contracts.CheckNodeURL(c.Advertise); err != nil {
+			return fmt.Errorf("%w: advertise: %w", ErrConfig, err)
+		}
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("%w: tls-cert and tls-key go together", ErrConfig)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,7 @@ type Node struct {
 	admin    *http.Server
 	cancel   context.CancelFunc
 	servers  sync.WaitGroup
+	serving  atomic.Bool // clients can connect
 
 	stop    sync.Once
 	stopped chan struct{}
@@ -111,6 +113,11 @@ func (n *Node) start(ctx context.Context) error {
 	n.edge.Start(ctx, n.bus)
 	n.register()
 	n.serve()
+	n.serving.Store(true)
+	n.dir.Announce()
+	if n.handedOut() == "" {
+		n.log.Warn("this node is on every address of its machine, so nobody can be sent to it: set advertise if a registry or a gateway should")
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.servers.Go(func() { n.watch(background) })
@@ -130,6 +137,7 @@ func (n *Node) connect(ctx context.Context, epoch contracts.Epoch) error {
 	n.dir, err = presence.Open(ctx, presence.Config{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Redis: n.cfg.Redis,
 		LeaseTTL: n.cfg.LeaseTTL, LeaseRenewal: n.cfg.LeaseRenewal, Logger: n.log,
+		Report: n.report,
 	})
 	return err
 }
@@ -201,7 +209,9 @@ func (n *Node) Stop(ctx context.Context) error {
 // halt stops in order; each step is bounded.
 func (n *Node) halt(ctx context.Context) {
 	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTime+n.cfg.StopTime/2)
-	n.edge.Drain(drain, n.cfg.DrainTime) // readyz says no from here on
+	n.edge.Refuse() // readyz says no from here on
+	n.dir.Announce()
+	n.edge.Drain(drain, n.cfg.DrainTime)
 	cancel()
 	n.abandon(ctx)
 }

@@ -103,6 +103,7 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg.Cluster = contracts.ClusterName(c.ClusterFlags.Cluster)
 	cfg.Node = contracts.NodeID(c.ClusterFlags.Node)
 	cfg.Listen, cfg.Advertise = c.Clients.Listen, c.Clients.Advertise
+	cfg.Zone, cfg.Weight = contracts.Zone(c.Clients.Zone), c.Clients.Weight
 	cfg.TLSCert, cfg.TLSKey = c.Clients.TLSCert, c.Clients.TLSKey
 	if cfg.Admin = c.Operation.Admin; cfg.Admin == "none" {
 		cfg.Admin = ""

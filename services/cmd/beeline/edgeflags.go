@@ -32,6 +32,8 @@ type clusterFlags struct {
 type clientFlags struct {
 	Listen     string   `name:"listen" default:"${listen}" placeholder:"${default}" help:"Address for clients, host:port. Port 0 picks a free one; without a host it is every address of this machine."`
 	Advertise  string   `name:"advertise" placeholder:"URL" help:"ws:// or wss:// address that others may hand to clients, if it is not that of --listen (behind a balancer, say)."`
+	Zone       string   `name:"zone" placeholder:"NAME" help:"Where this edge stands, such as a data centre: a-z, 0-9 and -. The registry prefers it for clients who are there."`
+	Weight     int      `name:"weight" default:"${weight}" placeholder:"${default}" help:"Its share of clients when the registry places them: 1 to 100. One with 2 gets twice what one with 1 gets."`
 	Origins    []string `name:"origin" placeholder:"URL" help:"Web page whose scripts may connect, such as https://app.example.org; repeat it for more; * allows all. Clients that are no browsers need none."`
 	Sessions   string   `name:"sessions" default:"${sessions}" placeholder:"${default}" help:"How many connections a client may have: many (each gets every message) or single (the newer ends the older)."`
 	TLSCert    string   `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate; with --tls-key, clients connect by wss://."`
@@ -107,6 +109,7 @@ func edgeDefaults() kong.Vars {
 		"nats_url":       strings.Join(d.NATS.URLs, ","),
 		"redis_addr":     strings.Join(d.Redis.Addrs, ","),
 		"redis_timeout":  presence.DefaultTimeout.String(),
+		"weight":         strconv.Itoa(d.Weight),
 		"sessions":       string(e.Sessions),
 		"max_frame":      size(e.MaxFrame).String(),
 		"max_sessions":   strconv.Itoa(e.MaxSessions),
