@@ -213,7 +213,10 @@ func reports(w *world) {
 		}
 	}
 	reporting := func(c *presence.Config) { shortLease(c); c.Report = load }
-	reader := w.open("", 0, shortLease)
+	reader, err := presence.NewFleetReader(w.Config, w.cluster)
+	w.must(err)
+	defer reader.Close()
+	w.must(reader.Check(w.Context()))
 	a := w.join("a", 1, reporting)
 	silent := w.join("c", 3, shortLease)
 	fleet := func() []contracts.Instance {
