@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,13 +27,14 @@ const (
 type commands struct {
 	Version kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
-	Dev    devCmd    `cmd:"" help:"Run a whole system on this machine, to try things out."`
-	Edge   edgeCmd   `cmd:"" help:"Run an edge: the server that clients connect to."`
-	Listen listenCmd `cmd:"" help:"Print the messages that reach a client."`
-	Send   sendCmd   `cmd:"" help:"Send one message, and say what became of it."`
-	Chat   chatCmd   `cmd:"" help:"Talk to another client, line by line."`
-	Token  tokenCmd  `cmd:"" help:"Make a login token, or the keys to make tokens with."`
-	Bench  benchCmd  `cmd:"" help:"Measure what a message costs: CPU, latency, memory."`
+	Dev      devCmd      `cmd:"" help:"Run a whole system on this machine, to try things out."`
+	Edge     edgeCmd     `cmd:"" help:"Run an edge: the server that clients connect to."`
+	Registry registryCmd `cmd:"" help:"Run a registry: it tells clients where to connect."`
+	Listen   listenCmd   `cmd:"" help:"Print the messages that reach a client."`
+	Send     sendCmd     `cmd:"" help:"Send one message, and say what became of it."`
+	Chat     chatCmd     `cmd:"" help:"Talk to another client, line by line."`
+	Token    tokenCmd    `cmd:"" help:"Make a login token, or the keys to make tokens with."`
+	Bench    benchCmd    `cmd:"" help:"Measure what a message costs: CPU, latency, memory."`
 }
 
 const description = "Real-time messages between clients on different servers. Start with `beeline dev`."
@@ -48,6 +50,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		terminal: isTerminal(stderr),
 		now:      time.Now,
 		start:    startNode,
+
+		startRegistry: startRegistry,
 	}
 	return p.run(ctx, args[1:], stdout)
 }
@@ -86,9 +90,10 @@ func newParser(grammar *commands, source *settings, options ...kong.Option) (*ko
 		kong.Name("beeline"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.ExplicitGroups(edgeGroups),
+		kong.ExplicitGroups(append(slices.Clone(edgeGroups), registryGroups...)),
 		kong.Vars{"version": version()},
 		edgeDefaults(),
+		registryDefaults(),
 		kong.PostBuild(source.takeEnvironment),
 		kong.Resolvers(source),
 	}, options...)

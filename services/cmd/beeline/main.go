@@ -1,5 +1,5 @@
-// Command beeline carries messages between clients that are connected to different servers: it is the server (edge), a
-// whole system on one machine (dev), a client for people at a terminal (listen, send, chat, token), and what measures (bench).
+// Command beeline carries messages between clients that are connected to different servers: it is the server (edge), what
+// tells clients where to connect (registry), a whole system on one machine (dev), a client for people at a terminal (listen, send, chat, token), and what measures (bench).
 //
 // It holds no logic of its own: a command turns flags into the configuration of package node, or into calls of the client.
 package main

@@ -146,7 +146,7 @@ func begin(t *testing.T, start func(context.Context, node.Config) (runningNode, 
 	}
 	p := &process{
 		program: "beeline",
-		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: start,
+		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: start, startRegistry: startRegistry,
 	}
 	go func() {
 		defer close(b.ended)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/services/node"
+	"github.com/beeline-rt/beeline/services/registryserver"
 )
 
 // process is what a command may use of the process that it runs in.
@@ -21,9 +22,11 @@ type process struct {
 	terminal bool // stderr is read by a person
 	now      func() time.Time
 	start    func(context.Context, node.Config) (runningNode, error)
+
+	startRegistry func(context.Context, registryserver.Config) (runningNode, error)
 }
 
-// runningNode is what a command asks of a node.
+// runningNode is what a command asks of a node, or of a registry.
 type runningNode interface {
 	URL() string
 	AdminURL() string
@@ -32,7 +35,10 @@ type runningNode interface {
 	Stop(context.Context) error
 }
 
-var _ runningNode = (*node.Node)(nil)
+var (
+	_ runningNode = (*node.Node)(nil)
+	_ runningNode = (*registryserver.Server)(nil)
+)
 
 // startNode is [node.Start]; it returns no node that is nil in an interface that is not.
 func startNode(ctx context.Context, cfg node.Config) (runningNode, error) {
@@ -41,6 +47,15 @@ func startNode(ctx context.Context, cfg node.Config) (runningNode, error) {
 		return nil, err
 	}
 	return n, nil
+}
+
+// startRegistry is [registryserver.Start], as startNode is that of a node.
+func startRegistry(ctx context.Context, cfg registryserver.Config) (runningNode, error) {
+	s, err := registryserver.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // patience is how long a person is left without a word.

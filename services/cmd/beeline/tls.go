@@ -11,7 +11,7 @@ import (
 // tlsFlags say how a connection to another server is secured.
 type tlsFlags struct {
 	CA   string `name:"ca" placeholder:"FILE" help:"PEM file with the authorities that its certificate may be from. Not given: those of this system."`
-	Cert string `name:"cert" placeholder:"FILE" help:"PEM file with this edge's own certificate, if the server asks for one."`
+	Cert string `name:"cert" placeholder:"FILE" help:"PEM file with a certificate to show, if the server asks for one."`
 	Key  string `name:"key" placeholder:"FILE" help:"PEM file with its key."`
 }
 
