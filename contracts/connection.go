@@ -41,11 +41,12 @@ const MaxClass = MaxNodeIDLength
 // strict: nothing unknown, nothing twice. The error is nil or what the caller should be told.
 func DecodeConnectionRequest(body []byte) (ConnectionRequest, *Error) {
 	var req ConnectionRequest
-	if skipSpace(body, 0) == len(body) {
+	start := skipSpace(body, 0)
+	if start == len(body) {
 		return req, nil
 	}
 	var members [maxMembers]member
-	n, end := scanObject(body, 0, members[:])
+	n, end := scanObject(body, start, members[:])
 	if end < 0 || skipSpace(body, end) != len(body) {
 		return req, newError(CodeBadRequest, "the body is not one JSON object")
 	}

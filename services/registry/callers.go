@@ -11,8 +11,8 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// APIKeyHeader carries the API key of a backend that asks for its clients.
-const APIKeyHeader = "Beeline-Api-Key"
+// BackendHeader carries the API key of a backend that asks for its clients.
+const BackendHeader = "Beeline-Api-Key"
 
 // maxAPIKey bounds what is hashed for a stranger.
 const maxAPIKey = 512
@@ -38,7 +38,7 @@ type caller struct {
 
 // identify finds out who asks.
 func (r *Registry) identify(h http.Header) (caller, *contracts.Error) {
-	keys, tokens := h.Values(APIKeyHeader), h.Values("Authorization")
+	keys, tokens := h.Values(BackendHeader), h.Values("Authorization")
 	switch {
 	case len(keys)+len(tokens) > 1:
 		return caller{}, refusal(contracts.CodeBadRequest, "either a token or an API key, and one of them")
