@@ -86,6 +86,9 @@ func (c *Config) Validate() error {
 	case c.Rate < 0 || c.Rate > 0 && c.Burst < 1:
 		return fmt.Errorf("%w: client-rate must not be negative, and client-burst at least 1", ErrConfig)
 	}
+	if b := c.Backoff; b.FirstMS < 1 || b.BaseMS < 1 || b.CapMS < b.FirstMS || b.CapMS < b.BaseMS {
+		return fmt.Errorf("%w: backoff-first and backoff-base must be at least 1ms, and backoff-cap not less than either", ErrConfig)
+	}
 	for _, g := range c.Gateways {
 		if _, err := contracts.ParseClusterName(g.Cluster); err != nil {
 			return fmt.Errorf("%w: gateway: the cluster: %w", ErrConfig, err)

@@ -38,14 +38,14 @@ func TestEveryCommandAndFlagExplainsItself(t *testing.T) {
 	}
 }
 
-func TestEveryFlagOfAnEdgeHasAGroupAndAVariable(t *testing.T) {
+func TestEveryFlagOfAServerHasAGroupAndAVariable(t *testing.T) {
 	t.Parallel()
 	_, source, k := parser(t)
 	seen := map[string]string{}
 	for _, command := range k.Model.Children {
 		for _, flag := range command.Flags {
 			variable := source.environment[flag]
-			if command.Name == "edge" {
+			if command.Name == "edge" || command.Name == "registry" {
 				if flag.Group == nil {
 					t.Errorf("--%s is in no group", flag.Name)
 				}

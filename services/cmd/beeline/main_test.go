@@ -138,16 +138,24 @@ type background struct {
 // begin starts a command, which ends with the test at the latest. A nil start is the real one.
 func begin(t *testing.T, start func(context.Context, node.Config) (runningNode, error), args ...string) *background {
 	t.Helper()
+	return beginWith(t, func(p *process) {
+		if start != nil {
+			p.start = start
+		}
+	}, args...)
+}
+
+// beginWith is begin with a process that was changed.
+func beginWith(t *testing.T, change func(*process), args ...string) *background {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	stdin, writer := io.Pipe()
 	b := &background{stdout: newTranscript(), stderr: newTranscript(), stdin: writer, stop: stop, ended: make(chan struct{})}
-	if start == nil {
-		start = startNode
-	}
 	p := &process{
 		program: "beeline",
-		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: start, startRegistry: startRegistry,
+		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: startNode, startRegistry: startRegistry,
 	}
+	change(p)
 	go func() {
 		defer close(b.ended)
 		b.code = p.run(ctx, args, b.stdout)

@@ -109,6 +109,8 @@ func (c *registryCmd) config() (registryserver.Config, error) {
 func (c *registryCmd) placement(r registry.Config) (registry.Config, error) {
 	r.Direct, r.Zone, r.Hold, r.Poll = c.Placement.Direct, contracts.Zone(c.Placement.Zone), c.Placement.Hold, c.Fleet.Poll
 	r.Rate, r.Burst, r.Anonymous = c.Callers.ClientRate, c.Callers.ClientBurst, c.Callers.Anonymous
+	b := c.Placement.Backoff
+	r.Backoff = contracts.Backoff{FirstMS: b.First.Milliseconds(), BaseMS: b.Base.Milliseconds(), CapMS: b.Cap.Milliseconds()}
 	for _, text := range c.Placement.Gateways {
 		cluster, url, found := strings.Cut(text, "=")
 		if !found {

@@ -44,7 +44,15 @@ type placementFlags struct {
 	Direct   bool          `name:"direct" help:"Instead of to gateways, send clients to the edges themselves, at the addresses that they advertise."`
 	Policies []string      `name:"policy" default:"${policy}" placeholder:"${default}" help:"How an edge is chosen for requests without a key: least-connections, or hash (the same client, the same edge). CLASS=POLICY is for requests of that class. Repeat it for more."`
 	Zone     string        `name:"default-zone" placeholder:"NAME" help:"Zone whose edges are preferred for requests that name none. Not given: no preference."`
+	Backoff  backoffFlags  `embed:""`
 	Hold     time.Duration `name:"hold" default:"${hold}" placeholder:"${default}" help:"How long the registry does not believe that more than half of a cluster's edges are gone at once, and how long it counts on a cluster whose Redis it cannot read."`
+}
+
+// backoffFlags are what clients are told.
+type backoffFlags struct {
+	First time.Duration `name:"backoff-first" default:"${backoff_first}" placeholder:"${default}" help:"Bound of the first wait of a client whose connection was refused or lost; it draws its wait evenly from zero to the bound."`
+	Base  time.Duration `name:"backoff-base" default:"${backoff_base}" placeholder:"${default}" help:"Doubled with every failure in a row, it is the bound of the next ones."`
+	Cap   time.Duration `name:"backoff-cap" default:"${backoff_cap}" placeholder:"${default}" help:"What the bounds do not exceed."`
 }
 
 type fleetFlags struct {
@@ -74,5 +82,8 @@ func registryDefaults() kong.Vars {
 		"policy":             fmt.Sprint(r.Classes["default"]),
 		"hold":               r.Hold.String(),
 		"poll":               r.Poll.String(),
+		"backoff_first":      (time.Duration(r.Backoff.FirstMS) * time.Millisecond).String(),
+		"backoff_base":       (time.Duration(r.Backoff.BaseMS) * time.Millisecond).String(),
+		"backoff_cap":        (time.Duration(r.Backoff.CapMS) * time.Millisecond).String(),
 	}
 }
