@@ -1,0 +1,198 @@
+// Package gateway takes clients in with a ticket and connects each to the instance where it belongs. It reads the ticket and
+// the head of the upgrade; bytes then pass both ways untouched. A ticket names a cluster and a key, never a host: where to
+// dial comes from the fleet's own reports and from configuration, and from nowhere else.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Tickets verifies the query of a client's URL.
+type Tickets interface {
+	Verify(query string, now time.Time) (contracts.Ticket, error)
+}
+
+// Fleet knows the instances of this gateway's cluster.
+type Fleet interface {
+	// Instances lists those that live, with what they last reported.
+	Instances() []contracts.Instance
+}
+
+// Order sorts instances for a key: the first is where it belongs, the next its alternate. Every gateway must use the same.
+type Order func(key contracts.PlacementKey, instances []contracts.Instance) []contracts.Instance
+
+// Config says how a gateway behaves; start from [DefaultConfig].
+type Config struct {
+	Cluster contracts.ClusterName
+	// Peers are the gateways of other clusters, as host:port: clients whose ticket names one of these are passed on there.
+	Peers map[contracts.ClusterName][]string
+	// Proxy has instances and peers told the client's address with a PROXY protocol header (version 2). They must trust this
+	// gateway to.
+	Proxy bool
+
+	MaxConnections int           // proxied at a time; more are refused with 503
+	AnswerTime     time.Duration // for an instance to accept the connection and answer the upgrade, before the next is tried
+	StallTime      time.Duration // for a side to take what is written to it
+}
+
+// DefaultConfig returns settings for production.
+func DefaultConfig() Config {
+	return Config{Cluster: "a", MaxConnections: 100_000, AnswerTime: 250 * time.Millisecond, StallTime: 20 * time.Second}
+}
+
+// ErrConfig is wrapped by the errors of [Config.Validate].
+var ErrConfig = errors.New("gateway configuration")
+
+// Options are what a gateway is made of besides its configuration.
+type Options struct {
+	Tickets Tickets
+	Fleet   Fleet
+	Order   Order
+	// Dial connects to an instance or a peer; nil: the network.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Logger *slog.Logger // nil: nothing is logged
+}
+
+// Gateway proxies clients. It is safe for concurrent use.
+type Gateway struct {
+	cfg      Config
+	o        Options
+	log      *slog.Logger
+	used     nonces
+	outliers outliers
+	metrics  *metrics
+
+	open     atomic.Int64
+	draining atomic.Bool
+
+	mu     sync.Mutex
+	relays map[*relay]struct{} // guarded by mu
+	work   sync.WaitGroup
+}
+
+// New returns a gateway. cfg must be valid.
+func New(cfg Config, o Options) *Gateway {
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	g := &Gateway{cfg: cfg, o: o, log: o.Logger, relays: map[*relay]struct{}{}}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	g.metrics = newMetrics(g)
+	return g
+}
+
+// hopHeader says that a gateway of another cluster has passed the client on, so that none does a second time.
+const hopHeader = "Beeline-Gateway"
+
+// refusal is why a client is not let in.
+type refusal struct {
+	status int
+	reason string
+}
+
+// ServeHTTP takes a client in, or says why not.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer g.open.Add(-1)
+	if no := g.serve(w, r, g.open.Add(1)); no != nil {
+		g.metrics.refused.WithLabelValues(http.StatusText(no.status)).Inc()
+		if no.status == http.StatusServiceUnavailable {
+			w.Header().Set("Retry-After", "1")
+		}
+		http.Error(w, no.reason, no.status)
+	}
+}
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *refusal {
+	switch {
+	case g.draining.Load():
+		return &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
+	case open+int64(g.Connections()) > int64(g.cfg.MaxConnections):
+		return &refusal{http.StatusServiceUnavailable, "this gateway is full"}
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		return &refusal{http.StatusBadRequest, "an upgrade has no body"}
+	}
+	now := time.Now()
+	t, err := g.o.Tickets.Verify(r.URL.RawQuery, now)
+	switch {
+	case errors.Is(err, contracts.ErrTicketMalformed):
+		return &refusal{http.StatusBadRequest, err.Error()}
+	case err != nil:
+		return &refusal{http.StatusUnauthorized, err.Error()}
+	}
+	if t.Cluster != g.cfg.Cluster {
+		if up, no := g.passOn(r, t); up != nil || no != nil {
+			return g.join(w, up, no)
+		}
+	}
+	if !g.used.take(t.Nonce, now) {
+		return &refusal{http.StatusUnauthorized, "the ticket was used before"}
+	}
+	up, no := g.reach(r, t)
+	if up == nil {
+		g.used.giveBack(t.Nonce) // nobody was reached with it
+	}
+	return g.join(w, up, no)
+}
+
+// join connects the client with its instance.
+func (g *Gateway) join(w http.ResponseWriter, up *upstream, no *refusal) *refusal {
+	if up == nil {
+		return no
+	}
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		_ = up.conn.Close()
+		return &refusal{http.StatusInternalServerError, "the connection cannot be taken over"}
+	}
+	_ = client.SetDeadline(time.Time{}) // the server's
+	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	g.start(client, up, append([]byte(nil), early...))
+	return nil
+}
+
+// Connections is how many clients are proxied now.
+func (g *Gateway) Connections() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.relays)
+}
+
+// Drain takes no new clients, and ends those there are evenly spread over a time; then, or when ctx is over, those that are
+// left. It returns when all have ended.
+func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
+	g.draining.Store(true)
+	g.mu.Lock()
+	all := make([]*relay, 0, len(g.relays))
+	for r := range g.relays { // in no order
+		all = append(all, r)
+	}
+	g.mu.Unlock()
+	if len(all) > 0 {
+		tick := time.NewTicker(max(time.Millisecond, over/time.Duration(len(all))))
+		defer tick.Stop()
+		for _, r := range all {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+			r.cut()
+		}
+	}
+	g.mu.Lock()
+	for r := range g.relays { // that came in while draining began
+		r.cut()
+	}
+	g.mu.Unlock()
+	g.work.Wait()
+}

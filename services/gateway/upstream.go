@@ -1,0 +1,162 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+const (
+	mostTries   = 4       // instances for one client
+	maxHead     = 8 << 10 // of an answer to an upgrade
+	maxAnswer   = 4 << 10 // of a refusal's text
+	defaultPort = "80"
+)
+
+// upstream is the connection to an instance that has accepted the upgrade.
+type upstream struct {
+	conn net.Conn
+	head []byte // its answer to the client, and what it has said since
+}
+
+// errBusy says that an instance is there and takes nobody: it is full, or stops.
+var errBusy = errors.New("the instance takes no clients now")
+
+// reach connects to the instance where the ticket belongs; if that is not fit or does not answer in time, to its alternate.
+func (g *Gateway) reach(r *http.Request, t contracts.Ticket) (*upstream, *refusal) {
+	now := time.Now()
+	var fit, spare []contracts.Instance
+	for _, i := range g.o.Fleet.Instances() {
+		switch {
+		case i.Load.State != contracts.NodeReady || i.Load.URL == "" || i.Load.Users >= i.Load.Capacity:
+		case g.outliers.passes(i.Peer, now):
+			spare = append(spare, i)
+		default:
+			fit = append(fit, i)
+		}
+	}
+	candidates := g.o.Order(t.Key, fit)
+	if len(candidates) == 0 { // better one that has failed than none
+		candidates = g.o.Order(t.Key, spare)
+	}
+	for n, i := range candidates {
+		if n == mostTries {
+			break
+		}
+		up, no, err := g.try(r, i.Load.URL, r.URL.Path)
+		switch {
+		case err == nil:
+			g.outliers.served(i.Peer, time.Now())
+			return up, no
+		case r.Context().Err() != nil:
+			return nil, &refusal{http.StatusServiceUnavailable, "the client has gone"}
+		case !errors.Is(err, errBusy):
+			g.outliers.failed(i.Peer, time.Now())
+			g.metrics.failures.Inc()
+		}
+	}
+	return nil, &refusal{http.StatusServiceUnavailable, "no instance can take this client now, try again"}
+}
+
+// passOn connects to a gateway of the ticket's cluster. It returns neither when that cluster cannot be reached: then this
+// one serves the client.
+func (g *Gateway) passOn(r *http.Request, t contracts.Ticket) (*upstream, *refusal) {
+	if r.Header.Get(hopHeader) != "" {
+		return nil, &refusal{http.StatusBadGateway, "a gateway has passed this client on to the wrong cluster"}
+	}
+	r.Header.Set(hopHeader, string(g.cfg.Cluster))
+	defer r.Header.Del(hopHeader)
+	peers := slices.Clone(g.cfg.Peers[t.Cluster])
+	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
+	for _, p := range peers {
+		up, no, err := g.try(r, "ws://"+p+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery)
+		if err == nil {
+			g.metrics.passedOn.Inc()
+			return up, no
+		}
+		g.metrics.failures.Inc()
+	}
+	return nil, nil
+}
+
+// try connects to an address and repeats the client's upgrade there, within AnswerTime. It returns the connection, or what
+// the other side has to say against the client, or an error that is the other side's own.
+func (g *Gateway) try(r *http.Request, address, target string) (*upstream, *refusal, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "ws" {
+		return nil, nil, fmt.Errorf("an instance reports an address that no gateway can use: %w", err)
+	}
+	host := u.Host
+	if u.Port() == "" {
+		host = net.JoinHostPort(u.Hostname(), defaultPort)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.AnswerTime)
+	defer cancel()
+	conn, err := g.o.Dial(ctx, "tcp", host)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dial: %w", err)
+	}
+	up, no, err := g.upgrade(ctx, conn, r, target)
+	if up == nil {
+		_ = conn.Close()
+	}
+	return up, no, err
+}
+
+func (g *Gateway) upgrade(ctx context.Context, conn net.Conn, r *http.Request, target string) (*upstream, *refusal, error) {
+	end, _ := ctx.Deadline()
+	_ = conn.SetDeadline(end)
+	if _, err := conn.Write(g.request(conn, r, target)); err != nil {
+		return nil, nil, fmt.Errorf("write: %w", err)
+	}
+	from := bufio.NewReaderSize(io.LimitReader(conn, maxHead+maxAnswer), maxHead)
+	answer, err := http.ReadResponse(from, r)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	switch answer.StatusCode {
+	case http.StatusSwitchingProtocols:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		return nil, nil, errBusy
+	default:
+		text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+		return nil, &refusal{answer.StatusCode, string(bytes.TrimSpace(text))}, nil
+	}
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = answer.Header.Write(&head)
+	head.WriteString("\r\n")
+	early, _ := from.Peek(from.Buffered())
+	head.Write(early)
+	_ = conn.SetDeadline(time.Time{})
+	return &upstream{conn: conn, head: head.Bytes()}, nil, nil
+}
+
+// request is the client's upgrade, for the other side.
+func (g *Gateway) request(conn net.Conn, r *http.Request, target string) []byte {
+	var b bytes.Buffer
+	if g.cfg.Proxy {
+		client, err := net.ResolveTCPAddr("tcp", r.RemoteAddr) // an address, not a name
+		if err == nil {
+			_, _ = proxyproto.HeaderProxyFromAddrs(2, client, conn.RemoteAddr()).WriteTo(&b)
+		}
+	}
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", target, r.Host)
+	_ = r.Header.Write(&b)
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
