@@ -30,6 +30,7 @@ type commands struct {
 	Dev      devCmd      `cmd:"" help:"Run a whole system on this machine, to try things out."`
 	Edge     edgeCmd     `cmd:"" help:"Run an edge: the server that clients connect to."`
 	Registry registryCmd `cmd:"" help:"Run a registry: it tells clients where to connect."`
+	Gateway  gatewayCmd  `cmd:"" help:"Run a gateway: it connects clients that have a ticket with their edge."`
 	Listen   listenCmd   `cmd:"" help:"Print the messages that reach a client."`
 	Send     sendCmd     `cmd:"" help:"Send one message, and say what became of it."`
 	Chat     chatCmd     `cmd:"" help:"Talk to another client, line by line."`
@@ -90,10 +91,11 @@ func newParser(grammar *commands, source *settings, options ...kong.Option) (*ko
 		kong.Name("beeline"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.ExplicitGroups(append(slices.Clone(edgeGroups), registryGroups...)),
+		kong.ExplicitGroups(slices.Concat(edgeGroups, registryGroups, gatewayGroups)),
 		kong.Vars{"version": version()},
 		edgeDefaults(),
 		registryDefaults(),
+		gatewayDefaults(),
 		kong.PostBuild(source.takeEnvironment),
 		kong.Resolvers(source),
 	}, options...)
