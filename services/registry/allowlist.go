@@ -14,19 +14,26 @@ import (
 )
 
 // AllowList is a file with the clients that may connect: one id a line; empty lines and those that begin with # are passed
-// over. It is read again when its size or time has changed, within [AllowListPoll].
+// over. It is read again when its size or time has changed, once they have stayed for [AllowListPoll]: half a list, of which
+// the rest is still being written, would shut clients out.
 type AllowList struct {
 	path    string
 	clients atomic.Pointer[map[contracts.ClientID]struct{}]
 
 	// Owned by follow, once it runs.
+	read stamp // of what was read
+	seen stamp // when it was looked at last
+}
+
+// stamp tells one state of a file from another.
+type stamp struct {
 	size int64
 	time time.Time
 }
 
 const (
 	// AllowListPoll is how often the file is looked at.
-	AllowListPoll = 2 * time.Second
+	AllowListPoll = time.Second
 
 	maxAllowList = 256 << 20 // bytes
 )
@@ -79,14 +86,17 @@ func (l *AllowList) load() (changed bool, err error) {
 		return false, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
+	now, err := stampOf(f)
+	if err != nil {
 		return false, err
-	case info.Size() > maxAllowList:
-		return false, fmt.Errorf("%s has more than %d bytes", l.path, maxAllowList)
-	case l.clients.Load() != nil && info.Size() == l.size && info.ModTime().Equal(l.time):
+	}
+	settled := l.clients.Load() == nil || now == l.seen
+	l.seen = now
+	if !settled || now == l.read {
 		return false, nil
+	}
+	if now.size > maxAllowList {
+		return false, fmt.Errorf("%s has more than %d bytes", l.path, maxAllowList)
 	}
 	clients := map[contracts.ClientID]struct{}{}
 	lines := bufio.NewScanner(f)
@@ -104,7 +114,18 @@ func (l *AllowList) load() (changed bool, err error) {
 	if err := lines.Err(); err != nil {
 		return false, fmt.Errorf("%s: %w", l.path, err)
 	}
-	l.size, l.time = info.Size(), info.ModTime()
+	if after, err := stampOf(f); err != nil || after != now {
+		return false, err // it changed meanwhile: the next look will see
+	}
+	l.read = now
 	l.clients.Store(&clients)
 	return true, nil
+}
+
+func stampOf(f *os.File) (stamp, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return stamp{}, err
+	}
+	return stamp{info.Size(), info.ModTime().Round(0)}, nil
 }

@@ -75,9 +75,11 @@ func TestAnUpdateThatLosesMoreThanHalfTheFleetIsNotActedOnForAWhile(t *testing.T
 		f.becomes(nil, all[0])
 		expectNodes(t, r, "when three of four are gone", "[a1 a2 a3 a4]")
 		reasons, notices := r.Ready()
-		if len(reasons) != 0 || len(notices) != 1 || !strings.Contains(notices[0], "a2, a3, a4") || r.held("a") != 1 {
+		if len(reasons) != 0 || len(notices) != 1 || !strings.Contains(notices[0], "[a2 a3 a4]") || r.held("a") != 1 {
 			t.Errorf("readyz: %q, %q, held %v", reasons, notices, r.held("a"))
 		}
+		f.becomes(nil, all[0], all[1], ready("a5", 0)) // they come back one by one, and another comes
+		expectNodes(t, r, "when one of them is back", "[a1 a2 a3 a4 a5]")
 		f.becomes(nil, all...) // they are back
 		if _, notices := r.Ready(); len(notices) != 0 || r.held("a") != 0 {
 			t.Errorf("they are back: %q", notices)

@@ -222,18 +222,18 @@ func TestTheAllowListIsReadAgainWhenItChanges(t *testing.T) {
 		}
 		expect("at first", 200, 403)
 		write("alice\nbob\n")
-		<-time.After(2 * AllowListPoll)
+		<-time.After(3 * AllowListPoll)
 		expect("changed", 200, 200)
 		write("carol\nnot an id\n")
-		<-time.After(2 * AllowListPoll)
+		<-time.After(3 * AllowListPoll)
 		expect("spoilt", 200, 200)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(2 * AllowListPoll)
+		<-time.After(3 * AllowListPoll)
 		expect("gone", 200, 200)
 		write("bob\n")
-		<-time.After(2 * AllowListPoll)
+		<-time.After(3 * AllowListPoll)
 		expect("right again", 403, 200)
 	})
 	for _, text := range []string{"a b\n", strings.Repeat("x", 200)} {

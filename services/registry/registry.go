@@ -2,11 +2,11 @@ package registry
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -187,11 +187,7 @@ func (r *Registry) Ready() (reasons, notices []string) {
 			notices = append(notices, "the fleet of cluster "+string(cluster)+" cannot be read")
 		}
 		if !w.refusedSince.IsZero() {
-			gone := make([]string, 0, len(w.missing))
-			for _, id := range slices.Sorted(maps.Keys(w.missing)) {
-				gone = append(gone, string(id))
-			}
-			notices = append(notices, "more than half of cluster "+string(cluster)+" is missing at once, which is not acted on for now: "+strings.Join(gone, ", "))
+			notices = append(notices, fmt.Sprintf("more than half of cluster %s was missing at once, which is not acted on for now; still missing: %v", cluster, w.missing))
 		}
 	}
 	if !readable {

@@ -10,8 +10,9 @@ import (
 
 // watch is what is known of one cluster's instances. The poll of that cluster owns it.
 type watch struct {
-	accepted map[contracts.NodeID]contracts.Instance // the last update that was acted on, with what was heard since
-	missing  map[contracts.NodeID]contracts.Instance // of these, what the update that is not acted on does not have
+	accepted map[contracts.NodeID]contracts.Instance // the last update that was acted on
+	update   map[contracts.NodeID]contracts.Instance // the last one; what it has is true in any case
+	missing  []contracts.NodeID                      // what it lacks, while it is not acted on
 
 	refusedSince time.Time // when an update was first not acted on; zero: the last one was
 	failingSince time.Time // when reading first failed; zero: it did not
@@ -35,41 +36,44 @@ func (w *watch) take(now time.Time, fleet []contracts.Instance, err error, hold 
 		return unread
 	}
 	w.failingSince = time.Time{}
-	update := make(map[contracts.NodeID]contracts.Instance, len(fleet))
+	w.update = make(map[contracts.NodeID]contracts.Instance, len(fleet))
 	for _, i := range fleet {
-		update[i.Node] = i
+		w.update[i.Node] = i
 	}
-	missing, lost := map[contracts.NodeID]contracts.Instance{}, 0
+	w.missing = nil
 	for id, i := range w.accepted {
-		if _, there := update[id]; there {
-			continue
-		}
-		missing[id] = i
-		if i.Load.State != contracts.NodeDraining { // that said that it would go
-			lost++
+		// One that was stopping said that it would go.
+		if _, there := w.update[id]; !there && i.Load.State != contracts.NodeDraining {
+			w.missing = append(w.missing, id)
 		}
 	}
-	if 2*lost > len(w.accepted) && (w.refusedSince.IsZero() || now.Sub(w.refusedSince) < hold) {
+	slices.Sort(w.missing)
+	if w.doubts(now, hold) {
 		if w.refusedSince.IsZero() {
 			w.refusedSince = now
 		}
-		for id := range w.accepted { // those that are still there go on reporting
-			if i, there := update[id]; there {
-				w.accepted[id] = i
-			}
-		}
-		w.missing = missing
 		return refused
 	}
-	w.accepted, w.missing, w.refusedSince = update, nil, time.Time{}
+	w.accepted, w.missing, w.refusedSince = w.update, nil, time.Time{}
 	return accepted
+}
+
+// doubts tells whether an update is not to be acted on. Once one was not, they come back one by one, when Redis was emptied;
+// so then all have to be back, or the time over.
+func (w *watch) doubts(now time.Time, hold time.Duration) bool {
+	if w.refusedSince.IsZero() {
+		return 2*len(w.missing) > len(w.accepted) && hold > 0
+	}
+	return len(w.missing) > 0 && now.Sub(w.refusedSince) < hold
 }
 
 // instances are those that count, sorted by id.
 func (w *watch) instances() []contracts.Instance {
-	all := make([]contracts.Instance, 0, len(w.accepted))
-	for _, id := range slices.Sorted(maps.Keys(w.accepted)) {
-		all = append(all, w.accepted[id])
+	known := maps.Clone(w.accepted)
+	maps.Copy(known, w.update)
+	all := make([]contracts.Instance, 0, len(known))
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		all = append(all, known[id])
 	}
 	return all
 }
