@@ -166,6 +166,7 @@ func connect(t *testing.T, address, query string) *client {
 		t.Fatal(err)
 	}
 	c.status = resp.StatusCode
+	defer func() { _ = resp.Body.Close() }()
 	if c.status != http.StatusSwitchingProtocols {
 		text, _ := io.ReadAll(resp.Body)
 		c.text = strings.TrimSpace(string(text))

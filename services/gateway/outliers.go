@@ -68,5 +68,5 @@ func (o *outliers) passes(p contracts.Peer, now time.Time) bool {
 		return true
 	}
 	back := float64(now.Sub(x.until)) / float64(slowReturn)
-	return rand.Float64() > back //nolint:gosec // a share of clients
+	return rand.Float64() > back
 }
