@@ -54,6 +54,11 @@ func Accept(ctx context.Context, command []string, conns int) (Held, error) {
 
 // serveAccept is the process that accepts.
 func serveAccept(ctx context.Context, in io.Reader, out io.Writer) error {
+	return serveEach(ctx, in, out, echo)
+}
+
+// serveEach is a process that accepts connections, which handle has until they end, and that says where.
+func serveEach(ctx context.Context, in io.Reader, out io.Writer, handle func(net.Conn)) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -67,7 +72,7 @@ func serveAccept(ctx context.Context, in io.Reader, out io.Writer) error {
 			if err != nil {
 				return
 			}
-			all.Go(func() { echo(c) })
+			all.Go(func() { handle(c) })
 		}
 	})
 	return proc.Serve(ctx, in, out, func(context.Context, json.RawMessage) (any, error) {

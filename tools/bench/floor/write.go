@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/beeline-rt/beeline/tools/bench/pace"
@@ -40,25 +39,7 @@ func Write(ctx context.Context, command []string, conns int, pattern Pattern) (t
 
 // serveRead is the process that reads.
 func serveRead(ctx context.Context, in io.Reader, out io.Writer) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	var all sync.WaitGroup
-	defer all.Wait()
-	defer l.Close()
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			all.Go(func() { _, _ = io.Copy(io.Discard, c) }) // until the writer ends
-		}
-	})
-	return proc.Serve(ctx, in, out, func(context.Context, json.RawMessage) (any, error) {
-		return addressAnswer{Address: l.Addr().String()}, nil
-	})
+	return serveEach(ctx, in, out, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }) // until the writer ends
 }
 
 // serveWrite is the process that writes.
