@@ -1,7 +1,6 @@
 package tests
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"net/netip"
@@ -33,13 +32,7 @@ func startGateway(t *testing.T, f *fleet.Fleet, change ...func(*gatewayserver.Co
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), fleet.Patience)
-		defer cancel()
-		if err := s.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	stopAtEnd(t, s)
 	return s
 }
 

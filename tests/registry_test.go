@@ -23,6 +23,18 @@ import (
 
 const backendKey = "the-key-of-a-backend"
 
+// stopAtEnd stops a server with the test.
+func stopAtEnd(t *testing.T, s interface{ Stop(context.Context) error }) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), fleet.Patience)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // startRegistry starts a registry of a fleet, as it ships, that sends clients to the edges themselves.
 func startRegistry(t *testing.T, f *fleet.Fleet, change ...func(*registryserver.Config)) *registryserver.Server {
 	t.Helper()
@@ -41,13 +53,7 @@ func startRegistry(t *testing.T, f *fleet.Fleet, change ...func(*registryserver.
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), fleet.Patience)
-		defer cancel()
-		if err := s.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	stopAtEnd(t, s)
 	return s
 }
 

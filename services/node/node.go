@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/hook"
+	"github.com/beeline-rt/beeline/services/httpserver"
 	"github.com/beeline-rt/beeline/services/presence"
 )
 
@@ -37,20 +36,13 @@ type Node struct {
 	edge     *edge.Edge
 	hook     *hook.Hook // nil: none
 	registry *prometheus.Registry
-	listener net.Listener
-	clients  *http.Server
-	adminLn  net.Listener
-	admin    *http.Server
+	http     *httpserver.Server
 	cancel   context.CancelFunc
-	servers  sync.WaitGroup
+	watching sync.WaitGroup
 	serving  atomic.Bool // clients can connect
 
 	stop    sync.Once
 	stopped chan struct{}
-
-	mu   sync.Mutex
-	err  error // guarded by mu
-	done chan struct{}
 }
 
 // Start validates the configuration, connects to NATS and Redis, takes the node's lease, and serves clients. It returns
@@ -59,11 +51,12 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), stopped: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger, stopped: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	n.log = n.log.With(slog.String("cluster", string(cfg.Cluster)), slog.String("node", string(cfg.Node)))
+	n.http = httpserver.New(n.log)
 	if err := n.start(ctx); err != nil {
 		n.abandon(context.WithoutCancel(ctx))
 		return nil, err
@@ -120,7 +113,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
-	n.servers.Go(func() { n.watch(background) })
+	n.watching.Go(func() { n.watch(background) })
 	return nil
 }
 
@@ -147,17 +140,7 @@ func (n *Node) watch(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-n.dir.Lost():
-		n.fail(ErrLeaseLost)
-	}
-}
-
-// fail says that the node cannot go on; the first reason counts.
-func (n *Node) fail(err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.err == nil {
-		n.err = err
-		close(n.done)
+		n.http.Fail(ErrLeaseLost)
 	}
 }
 
@@ -170,27 +153,18 @@ func (n *Node) URL() string {
 	if n.cfg.TLSCert != "" {
 		scheme = "wss://"
 	}
-	return scheme + n.listener.Addr().String() + ClientPath
+	return scheme + n.http.Clients.Listener.Addr().String() + ClientPath
 }
 
 // AdminURL is the http address of the admin listener, or "" when there is none.
-func (n *Node) AdminURL() string {
-	if n.adminLn == nil {
-		return ""
-	}
-	return "http://" + n.adminLn.Addr().String()
-}
+func (n *Node) AdminURL() string { return n.http.AdminURL() }
 
 // Done is closed when the node cannot go on by itself: its lease was lost to another process, or a listener failed. Err
 // says why. The node is still to be stopped.
-func (n *Node) Done() <-chan struct{} { return n.done }
+func (n *Node) Done() <-chan struct{} { return n.http.Done() }
 
 // Err is nil until Done is closed.
-func (n *Node) Err() error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.err
-}
+func (n *Node) Err() error { return n.http.Err() }
 
 // Stop drains the node: not ready, no new connections, clients are told to move over DrainTime, their records removed,
 // then the lease. It returns when all has ended, at the latest StopTime after the drain, or soon after ctx is over. Every
@@ -221,11 +195,7 @@ func (n *Node) halt(ctx context.Context) {
 func (n *Node) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTime/2)
 	defer cancel()
-	if n.clients != nil {
-		_ = n.clients.Close()
-	} else if n.listener != nil {
-		_ = n.listener.Close()
-	}
+	n.http.Clients.Close()
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
@@ -241,20 +211,13 @@ func (n *Node) abandon(ctx context.Context) {
 	if n.conn != nil {
 		n.conn.Close(ctx)
 	}
-	if n.admin != nil {
-		_ = n.admin.Close()
-	} else if n.adminLn != nil {
-		_ = n.adminLn.Close()
-	}
+	n.http.Admin.Close()
 	if n.cancel != nil {
 		n.cancel()
 	}
-	n.servers.Wait()
+	n.watching.Wait()
+	n.http.Wait()
 }
 
 // Metrics are what /metrics shows.
 func (n *Node) Metrics() prometheus.Gatherer { return n.registry }
-
-func describe(what, address string, err error) error {
-	return fmt.Errorf("listen for %s on %s: %w", what, address, err)
-}

@@ -28,7 +28,7 @@ func (n *Node) handedOut() string {
 	if n.cfg.Advertise != "" {
 		return n.cfg.Advertise
 	}
-	host, _, err := net.SplitHostPort(n.listener.Addr().String())
+	host, _, err := net.SplitHostPort(n.http.Clients.Listener.Addr().String())
 	if err != nil {
 		return ""
 	}
