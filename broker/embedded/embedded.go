@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -32,7 +33,20 @@ type Options struct {
 	DontListen bool
 	// Name is shown in the server's monitoring and to its clients; empty picks one.
 	Name string
+	// LeafPort is where the servers of other clusters link to this one as leaf nodes; 0: nowhere. There is no way to learn
+	// a port that the server picks, so it picks none.
+	LeafPort int
+	// LeafOf are the addresses, host:port, of the LeafPorts that this server links to. One end of a link has it. It
+	// does not matter which, or whether the other one is there yet.
+	LeafOf []string
 }
+
+// A link between clusters that is dead and not closed is noticed within three of leafPing; until then, messages for the
+// other side wait in its buffer. NATS's default is 2 minutes.
+const (
+	leafPing  = time.Second
+	leafRetry = time.Second
+)
 
 // Server is a running NATS server. Its methods are safe for concurrent use.
 type Server struct {
@@ -82,7 +96,7 @@ func (o Options) server() (*server.Options, error) {
 			return nil, fmt.Errorf("%w: make its store: %w", ErrStart, err)
 		}
 	}
-	return &server.Options{
+	n := &server.Options{
 		Host:       loopback,
 		Port:       port,
 		DontListen: o.DontListen,
@@ -91,7 +105,18 @@ func (o Options) server() (*server.Options, error) {
 		StoreDir:   o.StoreDir,
 		NoLog:      true,
 		NoSigs:     true,
-	}, nil
+	}
+	if o.LeafPort != 0 || len(o.LeafOf) > 0 {
+		n.PingInterval, n.MaxPingsOut = leafPing, 2
+		n.LeafNode = server.LeafNodeOpts{Host: loopback, Port: o.LeafPort, ReconnectInterval: leafRetry}
+	}
+	for _, addr := range o.LeafOf {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return nil, fmt.Errorf("%w: the other end of a link: %w", ErrStart, err)
+		}
+		n.LeafNode.Remotes = append(n.LeafNode.Remotes, &server.RemoteLeafOpts{URLs: []*url.URL{{Scheme: "nats-leaf", Host: addr}}})
+	}
+	return n, nil
 }
 
 // URL is where clients connect over TCP, with the port in use; empty when the server does not listen.

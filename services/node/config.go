@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/beeline-rt/beeline/broker"
@@ -18,6 +19,9 @@ import (
 type Config struct {
 	Cluster contracts.ClusterName
 	Node    contracts.NodeID // unique in the cluster; a second node with it refuses to start
+
+	// Peers are the clusters whose clients this one's may talk to: their NATS is linked with NATS of this one.
+	Peers []contracts.ClusterName
 
 	Listen     string         // address for clients, host:port; port 0 picks one
 	Admin      string         // address for metrics, health and profiles; empty: none. Keep it on loopback
@@ -78,6 +82,14 @@ func (c *Config) Validate() error {
 	}
 	if _, err := contracts.ParseNodeID(c.Node); err != nil {
 		return fmt.Errorf("%w: node: %w (give each edge a name of its own)", ErrConfig, err)
+	}
+	for i, p := range c.Peers {
+		if _, err := contracts.ParseClusterName(p); err != nil {
+			return fmt.Errorf("%w: peer-cluster: %w", ErrConfig, err)
+		}
+		if p == c.Cluster || slices.Contains(c.Peers[:i], p) {
+			return fmt.Errorf("%w: peer-cluster: %s is named twice, or is this node's own cluster", ErrConfig, p)
+		}
 	}
 	if c.Zone != "" {
 		if _, err := contracts.ParseZone(c.Zone); err != nil {

@@ -102,6 +102,9 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg := node.DefaultConfig()
 	cfg.Cluster = contracts.ClusterName(c.ClusterFlags.Cluster)
 	cfg.Node = contracts.NodeID(c.ClusterFlags.Node)
+	for _, p := range c.ClusterFlags.Peers {
+		cfg.Peers = append(cfg.Peers, contracts.ClusterName(p))
+	}
 	cfg.Listen, cfg.Advertise = c.Clients.Listen, c.Clients.Advertise
 	cfg.Zone, cfg.Weight = contracts.Zone(c.Clients.Zone), c.Clients.Weight
 	cfg.TLSCert, cfg.TLSKey = c.Clients.TLSCert, c.Clients.TLSKey

@@ -45,7 +45,7 @@ func parseEdge(t *testing.T, grammar *commands, k *kong.Kong, args []string) nod
 
 // flagOfField says which flag sets which field of node.Config, with a value that is not the default.
 var flagOfField = map[string]string{
-	"Cluster": "cluster=b", "Node": "node=b9", "Listen": "listen=:1", "Admin": "admin=:2", "Advertise": "advertise=ws://x/v1/ws",
+	"Cluster": "cluster=b", "Node": "node=b9", "Peers": "peer-cluster=b,c", "Listen": "listen=:1", "Admin": "admin=:2", "Advertise": "advertise=ws://x/v1/ws",
 	"Zone": "zone=eu-1", "Weight": "weight=2", "TLSCert": "tls-cert=c", "TLSKey": "tls-key=k", "ProxyTrust": "proxy-trust=10.1.2.3/8,::1", "Profiles": "profiles",
 	"NATS.URLs": "nats-url=nats://x:1", "NATS.CredsFile": "nats-creds=edge_test.go", "NATS.Name": "nats-name=n",
 	"Redis.Addrs": "redis-addr=x:1", "Redis.MasterName": "redis-sentinel-master=m", "Redis.Cluster": "redis-cluster",
