@@ -29,6 +29,8 @@ type Handler interface {
 	// Changed says that other nodes have the address now than before. w is told StatusDelivered when no message goes by what
 	// was known before.
 	Changed(a contracts.Address, w Waiter, id uint64)
+	// Forget says that nothing may go by what was known before of any address. w is told StatusDelivered when nothing does.
+	Forget(w Waiter, id uint64)
 	// Probe asks whether the address is on this node. w is told StatusDelivered or StatusNotHere.
 	Probe(a contracts.Address, w Waiter, id uint64)
 	// Members asks for members of a group on this node. w is told with data, as contracts.AppendNames makes it, or with a
@@ -42,7 +44,7 @@ const (
 	pendingBytes    = 128 << 20
 )
 
-// Bus carries records between the nodes of a cluster: to each node and shard in order, many records in one NATS message when
+// Bus carries records between nodes, of one cluster or of several whose NATS servers are linked: to each node and shard in order, many records in one NATS message when
 // many are posted at a time, every record answered exactly once. It is safe for concurrent use.
 type Bus struct {
 	// set once
@@ -129,6 +131,11 @@ func (b *Bus) Changed(node contracts.NodeID, a contracts.Address, w Waiter, id u
 	b.link(node, a.Shard()).post(contracts.Record{Kind: contracts.RecordChanged, To: a}, w, id)
 }
 
+// Forget tells another node that it must not go by what it knew of any address. w is told, with id, what became of it.
+func (b *Bus) Forget(node contracts.NodeID, w Waiter, id uint64) {
+	b.link(node, 0).post(contracts.Record{Kind: contracts.RecordForget}, w, id)
+}
+
 // Probe asks another node whether it has an address. w is told, with id, StatusDelivered if so, StatusNotHere if not.
 func (b *Bus) Probe(node contracts.NodeID, a contracts.Address, w Waiter, id uint64) {
 	b.link(node, a.Shard()).post(contracts.Record{Kind: contracts.RecordProbe, To: a}, w, id)
@@ -157,9 +164,12 @@ func (b *Bus) link(node contracts.NodeID, shard int) *link {
 	if p, ok := b.peers.Load(node); ok {
 		return &p.(*peer)[shard]
 	}
-	fresh := new(peer)
+	fresh, self := new(peer), b.node
+	if node.Foreign() {
+		self = self.In(b.cluster)
+	}
 	for i := range fresh {
-		fresh[i].bus, fresh[i].to, fresh[i].shard = b, node, i
+		fresh[i].bus, fresh[i].self, fresh[i].to, fresh[i].shard = b, self, node, i
 		fresh[i].book.AnswerTime = b.answerTime
 		fresh[i].subject = string(contracts.NodeSubject(b.cluster, node, i))
 	}
@@ -201,6 +211,8 @@ func (b *Bus) receive(shard int, data []byte) {
 			b.handler.Evict(contracts.ClientID(r.To.ID), r.Session, r.Code, from, r.Seq)
 		case contracts.RecordChanged:
 			b.handler.Changed(r.To, from, r.Seq)
+		case contracts.RecordForget:
+			b.handler.Forget(from, r.Seq)
 		case contracts.RecordProbe:
 			b.handler.Probe(r.To, from, r.Seq)
 		case contracts.RecordMembers:

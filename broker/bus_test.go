@@ -29,6 +29,7 @@ type node struct {
 	frames map[contracts.Address][]string
 	ended  []contracts.SessionID
 	met    []contracts.Peer
+	forgot int
 }
 
 func (n *node) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
@@ -67,6 +68,13 @@ func (n *node) Met(p contracts.Peer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.met = append(n.met, p)
+}
+
+func (n *node) Forget(w broker.Waiter, id uint64) {
+	n.mu.Lock()
+	n.forgot++
+	n.mu.Unlock()
+	w.Answered(id, contracts.StatusDelivered)
 }
 
 func (*node) Begin() {}
@@ -272,6 +280,7 @@ func (n *lateNode) Message(_ contracts.Address, _ []byte, w broker.Waiter, id ui
 }
 
 func (*lateNode) Changed(contracts.Address, broker.Waiter, uint64) {}
+func (*lateNode) Forget(broker.Waiter, uint64)                     {}
 func (*lateNode) Met(contracts.Peer)                               {}
 func (*lateNode) Probe(contracts.Address, broker.Waiter, uint64)   {}
 

@@ -15,6 +15,7 @@ const (
 type link struct {
 	// set once
 	bus     *Bus
+	self    contracts.NodeID // as the other node calls this one
 	to      contracts.NodeID
 	shard   int
 	subject string
@@ -75,7 +76,7 @@ func (l *link) append(r contracts.Record) (failed []pending) {
 		failed = l.publish()
 	}
 	if len(l.buf) == 0 {
-		l.buf = contracts.AppendBundle(l.buf, l.bus.node, l.bus.epoch)
+		l.buf = contracts.AppendBundle(l.buf, l.self, l.bus.epoch)
 	}
 	if r.Kind != contracts.RecordAnswer && r.Kind != contracts.RecordData {
 		if l.tracked == 0 {

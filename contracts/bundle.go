@@ -16,7 +16,9 @@ import (
 //	       | 6 seq toLen kind(1) to            is this address there?, to be answered
 //	       | 7 seq toLen to dataLen data       who is in this group there?, to be answered by 8
 //	       | 8 epoch(8) seq dataLen data       the answer to one of the receiver's records that asks for data
+//	       | 9 seq                             forget where all addresses are, to be answered
 //
+// node is who sends it, as the receiver calls it: with its cluster, if that is another one.
 // seq, the lengths and code are unsigned varints, epochs big-endian. A record's seq counts up by one from bundle to
 // bundle for each pair of nodes and shard; the answers to it come back on the same shard, with the epoch of the node
 // that asked, so that a restarted node takes no answer for its own that was meant for its predecessor.
@@ -37,13 +39,14 @@ const (
 	RecordProbe   RecordKind = 6
 	RecordMembers RecordKind = 7
 	RecordData    RecordKind = 8
+	RecordForget  RecordKind = 9
 )
 
 // Record is one decoded record. Frame is a view of the bundle; To is not.
 type Record struct {
 	Kind    RecordKind
 	Seq     uint64
-	To      Address   // all but RecordAnswer
+	To      Address   // all but RecordAnswer, RecordData and RecordForget
 	Frame   []byte    // RecordMessage, RecordGroup: what the client gets, as [EncodeMsg] made it, with its line break
 	Data    []byte    // RecordMembers: see [MembersQuery]; RecordData: see [AppendNames]
 	Epoch   Epoch     // RecordAnswer, RecordData: of the node that is answered
@@ -77,6 +80,9 @@ func AppendRecord(dst []byte, r Record) []byte {
 		return append(dst, r.Data...)
 	}
 	dst = binary.AppendUvarint(dst, r.Seq)
+	if r.Kind == RecordForget {
+		return dst
+	}
 	if r.Kind == RecordChanged || r.Kind == RecordProbe {
 		dst = binary.AppendUvarint(dst, uint64(len(r.To.ID)+1))
 		dst = append(dst, byte(r.To.Kind))
@@ -117,7 +123,7 @@ func ReadBundle(b []byte) (BundleReader, error) {
 	if len(b) < 2+n+8 {
 		return BundleReader{}, ErrBundle
 	}
-	from, err := ParseNodeID(b[2 : 2+n])
+	from, err := ParseNodeName(b[2 : 2+n])
 	if err != nil {
 		return BundleReader{}, ErrBundle
 	}
@@ -142,6 +148,8 @@ func (b *BundleReader) Next(r *Record) (bool, error) {
 		ok = b.address(r) && b.end(r)
 	case RecordChanged, RecordProbe:
 		ok = b.address(r)
+	case RecordForget:
+		ok = b.uvarint(&r.Seq)
 	case RecordMembers:
 		ok = b.address(r) && b.bytes(&r.Data)
 	case RecordData:

@@ -59,7 +59,7 @@ func TestARecordsFrameCannotBeAppendedInto(t *testing.T) {
 func TestAfterAMalformedRecordTheRestIsLost(t *testing.T) {
 	t.Parallel()
 	b := AppendRecord(AppendBundle(nil, "a1", 1), records[1])
-	b = AppendRecord(append(b, 9), records[1])
+	b = AppendRecord(append(b, 99), records[1])
 	bundle, err := ReadBundle(b)
 	if err != nil {
 		t.Fatal(err)

@@ -7,15 +7,31 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // ClientID names a client: 1 to [MaxIDLength] bytes of `A-Z a-z 0-9 . _ : @ -`.
 // A client may have many sessions, on many nodes.
 type ClientID string
 
-// NodeID names a node within its cluster: 1 to [MaxNodeIDLength] bytes of `a-z 0-9 -`.
+// NodeID names a node: 1 to [MaxNodeIDLength] bytes of `a-z 0-9 -`, unique in its cluster. Among the nodes of one cluster,
+// one of another is called `<cluster>.<node>`; see [NodeID.In].
 // It is the one kind of id that stands in a NATS subject as it is, which its alphabet makes safe.
 type NodeID string
+
+// In returns what the nodes of other clusters call a node of this one.
+func (n NodeID) In(c ClusterName) NodeID { return NodeID(c) + "." + n }
+
+// Foreign tells whether the id is that of a node of another cluster.
+func (n NodeID) Foreign() bool { return strings.Contains(string(n), ".") }
+
+// Split returns the cluster of a node, and what it is called there. home is where one without a cluster is.
+func (n NodeID) Split(home ClusterName) (ClusterName, NodeID) {
+	if c, id, ok := strings.Cut(string(n), "."); ok {
+		return ClusterName(c), NodeID(id)
+	}
+	return home, n
+}
 
 // ClusterName names a cluster; the alphabet and bound are those of [NodeID].
 type ClusterName string
@@ -59,6 +75,22 @@ func ParseNodeID[T ~string | ~[]byte](s T) (NodeID, error) {
 		return "", err
 	}
 	return NodeID(s), nil
+}
+
+// ParseNodeName checks a node id that may be that of a node of another cluster; see [NodeID.In].
+func ParseNodeName[T ~string | ~[]byte](s T) (NodeID, error) {
+	name := string(s)
+	cluster, node, foreign := strings.Cut(name, ".")
+	if !foreign {
+		return ParseNodeID(name)
+	}
+	if _, err := ParseClusterName(cluster); err != nil {
+		return "", err
+	}
+	if _, err := ParseNodeID(node); err != nil {
+		return "", err
+	}
+	return NodeID(name), nil
 }
 
 // ParseClusterName checks a cluster's name.

@@ -25,6 +25,8 @@ const (
 	// MaxMaxFrame is the largest bound that may be configured: a frame must fit into a bundle, and a bundle into the
 	// 1 MiB that NATS carries by default.
 	MaxMaxFrame = 512 << 10
+	// MaxPresenceQuery bounds the addresses that one question to another cluster names.
+	MaxPresenceQuery = 512
 	// MaxBundle bounds what one node message carries, in bytes.
 	MaxBundle = 1<<20 - 4096
 	// MaxTicketQuery bounds a ticket as it stands in a URL, in bytes.

@@ -8,10 +8,15 @@ import (
 // Subject is a NATS subject built by this package. Nothing else makes one.
 type Subject string
 
-// NodeSubject is where a node hears what is meant for one shard of its addresses: `<cluster>.node.<id>.<shard>`.
+// NodeSubject is where a node hears what is meant for one shard of its addresses: `<cluster>.node.<id>.<shard>`. c is the
+// cluster of a node whose id names none.
 func NodeSubject(c ClusterName, n NodeID, shard int) Subject {
+	c, n = n.Split(c)
 	return Subject(string(c) + ".node." + string(n) + "." + strconv.Itoa(shard))
 }
+
+// PresenceSubject is where the nodes of a cluster, one at a time, answer the [PresenceQuery] of nodes of other clusters.
+func PresenceSubject(c ClusterName) Subject { return Subject(string(c) + ".presence") }
 
 // ReturnPrefix starts the reply subjects of what node n sends. Nobody answers there; when nobody listens on a node
 // subject, the NATS server says so on the reply subject at once ("no responders"), which is how a dead node is noticed.
@@ -42,13 +47,14 @@ func ParseReturn(s string, prefix Subject) (to NodeID, shard int, first uint64, 
 		return "", 0, 0, 0, false
 	}
 	f := strings.Split(rest, ".")
-	if len(f) != 4 {
+	k := len(f) - 3 // before it stands the node's id, which may have a point in it
+	if k < 1 {
 		return "", 0, 0, 0, false
 	}
-	to, err1 := ParseNodeID(f[0])
-	shard64, err2 := strconv.ParseUint(f[1], 10, 8)
-	first, err3 := strconv.ParseUint(f[2], 36, 64)
-	n64, err4 := strconv.ParseUint(f[3], 36, 20)
+	to, err1 := ParseNodeName(strings.Join(f[:k], "."))
+	shard64, err2 := strconv.ParseUint(f[k], 10, 8)
+	first, err3 := strconv.ParseUint(f[k+1], 36, 64)
+	n64, err4 := strconv.ParseUint(f[k+2], 36, 20)
 	if err1 != nil || err2 != nil || err3 != nil || err4 != nil || shard64 >= Shards {
 		return "", 0, 0, 0, false
 	}

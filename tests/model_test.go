@@ -21,6 +21,7 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/across"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
@@ -633,7 +634,7 @@ func (w *wired) start(i int) {
 	cfg := edge.DefaultConfig()
 	cfg.AckTimeout = 2 * time.Second
 	e := edge.New(cfg, edge.Options{
-		Cluster: "a", Node: id, Epoch: epoch, Directory: w.directory(dir), Auth: believing{},
+		Cluster: "a", Node: id, Epoch: epoch, Directory: w.directory(across.New(dir, conn, across.Config{Cluster: "a", Node: id})), Auth: believing{},
 	})
 	if err := dir.Acquire(ctx); err != nil {
 		w.t.Fatal(err)

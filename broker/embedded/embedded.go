@@ -108,7 +108,7 @@ func (o Options) server() (*server.Options, error) {
 	}
 	if o.LeafPort != 0 || len(o.LeafOf) > 0 {
 		n.PingInterval, n.MaxPingsOut = leafPing, 2
-		n.LeafNode = server.LeafNodeOpts{Host: loopback, Port: o.LeafPort, ReconnectInterval: leafRetry}
+		n.LeafNode = server.LeafNodeOpts{Host: loopback, Port: o.LeafPort, NoAdvertise: true, ReconnectInterval: leafRetry}
 	}
 	for _, addr := range o.LeafOf {
 		if _, _, err := net.SplitHostPort(addr); err != nil {

@@ -33,6 +33,8 @@ type Directory interface {
 	Met(p contracts.Peer)
 	// Restored gets a value when entries may have been lost and are to be recorded anew.
 	Restored() <-chan struct{}
+	// Missed gets a value when this node may not have been told of changes of addresses that it has looked up.
+	Missed() <-chan struct{}
 }
 
 // Courier carries frames to other nodes. What it is given ends in one call of the waiter, also when it fails.
@@ -40,6 +42,8 @@ type Courier interface {
 	Send(node contracts.NodeID, to contracts.Address, frame []byte, w broker.Waiter, id uint64)
 	// Changed tells a node that an address is elsewhere now.
 	Changed(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
+	// Forget tells a node that any address may be elsewhere now.
+	Forget(node contracts.NodeID, w broker.Waiter, id uint64)
 	// Probe asks a node whether it has an address.
 	Probe(node contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64)
 	// Members asks a node for members of a group.
@@ -101,6 +105,8 @@ type Edge struct {
 	cancel   context.CancelFunc
 	all      sync.Map // contracts.SessionID -> *Session: every connection, logged in or not
 
+	debts debts
+
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
@@ -148,6 +154,7 @@ func New(cfg Config, o Options) *Edge {
 	e.polls = make(chan struct{}, memberPolls)
 	e.groups.init(e)
 	e.friends.init(e)
+	e.debts.m = map[contracts.NodeID]time.Time{}
 	return e
 }
 
@@ -161,6 +168,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	}
 	e.resolvers.Go(e.tend)
 	e.resolvers.Go(e.bury)
+	e.resolvers.Go(e.pay)
 	e.resolvers.Go(e.friends.run)
 	e.resolvers.Go(e.beat)
 	for range lookupWorkers {
@@ -197,6 +205,18 @@ func (e *Edge) Changed(a contracts.Address, w broker.Waiter, id uint64) {
 	e.routes.changed(a)
 	e.friends.changed(a)
 	w.Answered(id, contracts.StatusDelivered)
+}
+
+// Forget forgets where all addresses are. It is part of broker.Handler.
+func (e *Edge) Forget(w broker.Waiter, id uint64) {
+	e.forget()
+	w.Answered(id, contracts.StatusDelivered)
+}
+
+// forget has everything that is known of where addresses are looked up anew.
+func (e *Edge) forget() {
+	e.routes.forget()
+	e.friends.refresh()
 }
 
 // Probe tells whether an address is here. It is part of broker.Handler.

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // directoryFake is a directory in memory. A hook may turn the answer of a call that was carried out into an error.
 type directoryFake struct {
 	restored chan struct{}
+	missed   chan struct{}
 
 	mu        sync.Mutex
 	records   map[contracts.Address]map[contracts.SessionID]contracts.Entry
@@ -80,6 +81,7 @@ func (*directoryFake) Alive() []contracts.Peer     { return nil }
 func (*directoryFake) Listed() bool                { return true }
 func (*directoryFake) Met(contracts.Peer)          {}
 func (d *directoryFake) Restored() <-chan struct{} { return d.restored }
+func (d *directoryFake) Missed() <-chan struct{}   { return d.missed }
 
 // moved makes a client be on one other node.
 func (d *directoryFake) moved(c contracts.ClientID, n contracts.NodeID) {
@@ -123,6 +125,8 @@ type courierFake struct {
 	mu      sync.Mutex
 	parcels []parcel
 	told    []contracts.NodeID
+	forgets []contracts.NodeID
+	deaf    contracts.NodeID // does not answer when it is told
 }
 
 func (c *courierFake) Send(n contracts.NodeID, _ contracts.Address, frame []byte, w broker.Waiter, id uint64) {
@@ -134,6 +138,18 @@ func (c *courierFake) Send(n contracts.NodeID, _ contracts.Address, frame []byte
 func (c *courierFake) Changed(n contracts.NodeID, _ contracts.Address, w broker.Waiter, id uint64) {
 	c.mu.Lock()
 	c.told = append(c.told, n)
+	deaf := c.deaf == n
+	c.mu.Unlock()
+	if deaf {
+		w.Answered(id, contracts.StatusTimeout)
+		return
+	}
+	w.Answered(id, contracts.StatusDelivered)
+}
+
+func (c *courierFake) Forget(n contracts.NodeID, w broker.Waiter, id uint64) {
+	c.mu.Lock()
+	c.forgets = append(c.forgets, n)
 	c.mu.Unlock()
 	w.Answered(id, contracts.StatusDelivered)
 }

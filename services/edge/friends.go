@@ -275,7 +275,7 @@ func (f *friends) look(clients []contracts.ClientID) {
 		failed := 0
 		f.edge.burst(func() {
 			for i, c := range batch {
-				if err == nil || some && !part.FailedAt(i) {
+				if err == nil || some && (!part.FailedAt(i) || len(entries[i]) > 0) {
 					f.found(c, entries[i])
 				} else {
 					f.again(c, err)

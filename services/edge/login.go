@@ -83,6 +83,7 @@ func (e *Edge) join(s *Session) {
 		e.tell(s.identity.Client.Address(), e.everybody())
 	case e.cfg.Sessions == SessionsSingle:
 		e.replace(s.identity.Client, others)
+		defer e.reuniteSessions([]*Session{s})
 	case len(others) >= e.cfg.MaxPerClient:
 		// Else one client could make its record, and every lookup and every message, as large as it likes.
 		s.end(contracts.CloseRate, "too many sessions of this client")

@@ -22,6 +22,7 @@ type metrics struct {
 	arbiterErrors      prometheus.Counter
 	fanned             prometheus.Counter
 	restored           prometheus.Counter
+	missed             prometheus.Counter
 	presence           prometheus.Counter
 	all                []prometheus.Collector
 }
@@ -41,6 +42,7 @@ func newMetrics(e *Edge) *metrics {
 	m.fanned = counter("group_deliveries_total", "Frames of groups that were queued for members.")
 	m.presence = counter("presence_changes_total", "Changes of watched clients that watchers here were told of.")
 	m.restored = counter("directory_restored_total", "Times that all records were written anew.")
+	m.missed = counter("changes_missed_total", "Times that all routes were forgotten, because changes in another cluster may have been missed.")
 	m.arbiterErrors = counter("hook_errors_total", "Questions that the hook did not answer.")
 	m.faults = counter("faults_total", "Frames whose handling failed for a fault of the server; their sessions were ended.")
 	m.directoryErrors = counter("directory_errors_total", "Calls to the directory that failed.")
@@ -61,7 +63,8 @@ func newMetrics(e *Edge) *metrics {
 		count("lookups_total", "Addresses that the directory was asked for.", func() float64 { return float64(e.routes.counters.lookups.Load()) }),
 		count("chased_total", "Messages that came back and were sent again.", func() float64 { return float64(e.routes.counters.chased.Load()) }),
 		count("probes_total", "Addresses that the nodes were asked for, because the directory could not be.", func() float64 { return float64(e.routes.counters.probes.Load()) }),
-		gauge("nodes", "Nodes of the cluster that this one takes for alive.", func() float64 { return float64(len(e.dir.Alive())) }),
+		gauge("nodes", "Nodes that this one takes for alive, those of other clusters too.", func() float64 { return float64(len(e.dir.Alive())) }),
+		gauge("untold_nodes", "Nodes that could not be told of a change, and are told later to forget what they know.", func() float64 { return float64(e.debts.count()) }),
 		gauge("waiting_bytes", "Bytes of messages that wait for a lookup.", func() float64 { return float64(e.routes.waiting.Load()) }),
 	)
 	return m

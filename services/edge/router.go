@@ -160,7 +160,7 @@ func (r *router) lookup(addresses []contracts.Address) ([][]contracts.Entry, err
 	switch {
 	case err == nil:
 		r.awayUntil.Store(nil)
-	case !errors.As(err, &part) || part.FailedAt(0) && part.FailedAt(len(addresses)-1):
+	case !errors.As(err, &part) || part.Away():
 		until := time.Now().Add(lookupTime)
 		r.awayUntil.Store(&until)
 	}
@@ -170,7 +170,9 @@ func (r *router) lookup(addresses []contracts.Address) ([][]contracts.Entry, err
 // partialError is what a directory returns when it could look up some addresses and others not.
 type partialError interface {
 	error
-	// FailedAt tells whether the i-th could not be looked up.
+	// Away tells whether the directory of this node's cluster could look up none.
+	Away() bool
+	// FailedAt tells whether the i-th could not be looked up. If there are entries all the same, there may be others.
 	FailedAt(i int) bool
 	// Doubtful tells whether there are some that are not there, which proves nothing: the directory answers, and may have
 	// lost entries.
@@ -209,9 +211,12 @@ func (r *router) settle(batch []*target, entries [][]contracts.Entry, err error,
 	some := errors.As(err, &part)
 	trusted := r.edge.dir.Trusted() // else some of an address's entries may be missing
 	for i, t := range batch {
-		if (err == nil || some && !part.FailedAt(i)) && trusted {
+		switch known := err == nil || some && !part.FailedAt(i); {
+		case known && trusted:
 			r.found(t, r.others(entries[i]), began.Add(routeTime))
-		} else {
+		case some && trusted && len(entries[i]) > 0: // not all that there are, perhaps, and so not kept
+			r.found(t, r.others(entries[i]), time.Time{})
+		default:
 			r.probe(t)
 		}
 	}

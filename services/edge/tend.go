@@ -26,10 +26,14 @@ func (e *Edge) tend() {
 		case <-e.dir.Restored():
 			e.metrics.restored.Inc()
 			e.generation.Add(1) // before anything else: what is being recorded now may be lost
-			e.routes.forget()   // the watches that kept them right are lost too
-			e.friends.refresh()
+			e.forget()          // the watches that kept it right are lost too
+			e.oweForeign()      // theirs as well, and nobody else tells them
 			e.groups.reassert()
 			e.assert(true)
+		case <-e.dir.Missed():
+			e.metrics.missed.Inc()
+			e.forget()
+			e.reunite()
 		case <-tick.C:
 			if e.behind.Swap(false) {
 				e.assert(false)
@@ -89,14 +93,14 @@ func (e *Edge) assert(all bool) {
 // tell makes other nodes forget where an address is, and returns when they have, or when the time for their answer is over.
 func (e *Edge) tell(a contracts.Address, nodes []contracts.NodeID) {
 	e.friends.changed(a) // here it is known at once
-	var waiting answers
-	for _, n := range nodes {
+	t := telling{edge: e, nodes: nodes}
+	for i, n := range nodes {
 		if n != e.node {
-			waiting.Add(1)
-			e.courier.Changed(n, a, &waiting, 0)
+			t.Add(1)
+			e.courier.Changed(n, a, &t, uint64(i))
 		}
 	}
-	waiting.Wait()
+	t.Wait()
 }
 
 // everybody lists all nodes that are alive, for what may concern any of them.

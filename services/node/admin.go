@@ -57,6 +57,7 @@ func (n *Node) register() {
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r := prometheus.WrapRegistererWith(labels, n.registry)
 	r.MustRegister(n.edge.Collectors()...)
+	r.MustRegister(n.across.Collectors()...)
 	counter := func(name, help string, f func() uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_" + name, Help: help}, func() float64 { return float64(f()) }))
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/across"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/httpserver"
@@ -33,6 +34,8 @@ type Node struct {
 	conn     *broker.Conn
 	bus      *broker.Bus
 	dir      *presence.Directory
+	across   *across.Directory // that and those of the other clusters
+	reply    *broker.Responder // to them; nil: there are none
 	edge     *edge.Edge
 	hook     *hook.Hook // nil: none
 	registry *prometheus.Registry
@@ -91,7 +94,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
-		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.dir, Auth: auth, Arbiter: arbiter, Logger: n.log,
+		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.across, Auth: auth, Arbiter: arbiter, Logger: n.log,
 		Blip: n.dir.NoticeTime(),
 	})
 	if err := n.dir.Acquire(ctx); err != nil {
@@ -102,6 +105,12 @@ func (n *Node) start(ctx context.Context) error {
 	}, n.edge)
 	if err != nil {
 		return err
+	}
+	n.across.Start(ctx)
+	if len(n.cfg.Peers) > 0 {
+		if n.reply, err = n.conn.Respond(contracts.PresenceSubject(n.cfg.Cluster), n.across.Answer); err != nil {
+			return err
+		}
 	}
 	n.edge.Start(ctx, n.bus)
 	n.register()
@@ -132,6 +141,11 @@ func (n *Node) connect(ctx context.Context, epoch contracts.Epoch) error {
 		LeaseTTL: n.cfg.LeaseTTL, LeaseRenewal: n.cfg.LeaseRenewal, Logger: n.log,
 		Report: n.report,
 	})
+	if err == nil {
+		n.across = across.New(n.dir, n.conn, across.Config{
+			Cluster: n.cfg.Cluster, Node: n.cfg.Node, Peers: n.cfg.Peers, Nobody: broker.ErrNobody, Logger: n.log,
+		})
+	}
 	return err
 }
 
@@ -196,6 +210,9 @@ func (n *Node) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTime/2)
 	defer cancel()
 	n.http.Clients.Close()
+	if n.reply != nil {
+		n.reply.Close()
+	}
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
@@ -204,6 +221,7 @@ func (n *Node) abandon(ctx context.Context) {
 		n.hook.Close()
 	}
 	if n.dir != nil {
+		n.across.Close()
 		if err := n.dir.Close(ctx); err != nil {
 			n.log.Warn("the lease was not released and runs out by itself", slog.Any("error", err))
 		}

@@ -176,7 +176,7 @@ func (d *Directory) change(ctx context.Context, s script, a contracts.Address, a
 		lists[i] = strs
 	}
 	for _, name := range lists[1] {
-		if n, err := contracts.ParseNodeID(name); err == nil && n != d.cfg.Node {
+		if n, err := contracts.ParseNodeName(name); err == nil && n != d.cfg.Node {
 			watchers = append(watchers, n)
 		}
 	}

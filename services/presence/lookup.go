@@ -15,7 +15,8 @@ import (
 // Redis Cluster is; and those of which nothing was found while that proves nothing, which is [ErrUncertain]. Every one is
 // [ErrUnavailable].
 type LookupError struct {
-	Failed []int // their places in the batch, ascending
+	Asked  int   // how many addresses the batch has
+	Failed []int // the places in it of those that could not be looked up, ascending
 	Err    error // why the first of them failed; ErrUncertain as well, if that is true of another
 }
 
@@ -27,6 +28,9 @@ func (e *LookupError) FailedAt(i int) bool {
 
 // Doubtful tells whether there are addresses of which nothing was found while that proves nothing.
 func (e *LookupError) Doubtful() bool { return errors.Is(e.Err, ErrUncertain) }
+
+// Away tells whether no address of the batch could be looked up.
+func (e *LookupError) Away() bool { return len(e.Failed) == e.Asked }
 
 // Error returns the reason and how many failed.
 func (e *LookupError) Error() string {
@@ -51,6 +55,12 @@ func (e *LookupError) Unwrap() []error { return []error{ErrUnavailable, e.Err} }
 // It is safe for concurrent use. The error is [ErrClosed], or a [*LookupError]; with the latter, what it does not name
 // as failed is good. A batch should have no more than some 500 addresses: Redis does nothing else meanwhile.
 func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error) {
+	return d.LookupFor(ctx, d.cfg.Node, as)
+}
+
+// LookupFor is like [Directory.Lookup], for a node that may be of another cluster (contracts.NodeID.In) and is made the
+// watcher; without one there is none.
+func (d *Directory) LookupFor(ctx context.Context, watcher contracts.NodeID, as []contracts.Address) ([][]contracts.Entry, error) {
 	if d.closed.Load() {
 		return nil, ErrClosed
 	}
@@ -60,7 +70,7 @@ func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]con
 	defer cancel()
 
 	trusted, round := d.trust.look()
-	cmds, certain := d.ask(ctx, as, round)
+	cmds, certain := d.ask(ctx, watcher, as, round)
 	failed := make(map[int]error)
 	found := make([]found, 0, len(as))
 	for i, cmd := range cmds {
@@ -92,36 +102,38 @@ func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]con
 
 // ask sends what a lookup asks, in one pipeline, or two if Redis has lost the script. The commands are of type
 // [*redis.StringSliceCmd]. certain tells whether the lease of this node, if it should have one, was there after them.
-func (d *Directory) ask(ctx context.Context, as []contracts.Address, round uint64) (cmds []redis.Cmder, certain bool) {
+func (d *Directory) ask(ctx context.Context, watcher contracts.NodeID, as []contracts.Address, round uint64) (cmds []redis.Cmder, certain bool) {
 	cmds = make([]redis.Cmder, len(as))
 	all := make([]int, len(as))
 	for i := range all {
 		all[i] = i
 	}
-	certain = d.askSome(ctx, false, as, cmds, all, round)
+	certain = d.askSome(ctx, false, watcher, as, cmds, all, round)
 	var again []int
 	for i, cmd := range cmds {
 		if isNoScript(cmd.Err()) {
 			again = append(again, i)
 		}
 	}
-	if len(again) > 0 && !d.askSome(ctx, true, as, cmds, again, round) {
+	if len(again) > 0 && !d.askSome(ctx, true, watcher, as, cmds, again, round) {
 		certain = false
 	}
 	return cmds, certain
 }
 
 // askSome does so for the addresses in those places.
-func (d *Directory) askSome(ctx context.Context, eval bool, as []contracts.Address, cmds []redis.Cmder, places []int, round uint64) bool {
+func (d *Directory) askSome(
+	ctx context.Context, eval bool, watcher contracts.NodeID, as []contracts.Address, cmds []redis.Cmder, places []int, round uint64,
+) bool {
 	if len(places) == 0 {
 		return true
 	}
 	batch := make([]redis.Cmder, 0, len(places)+1)
 	for _, i := range places {
-		if d.cfg.Node == "" {
+		if watcher == "" {
 			cmds[i] = redis.NewStringSliceCmd(ctx, "hgetall", string(contracts.RecordKey(d.cfg.Cluster, as[i])))
 		} else {
-			args := lookupScript.args(eval, d.keys(as[i]), string(d.cfg.Node), d.cfg.WatchTTL.Milliseconds())
+			args := lookupScript.args(eval, d.keys(as[i]), string(watcher), d.cfg.WatchTTL.Milliseconds())
 			cmds[i] = redis.NewStringSliceCmd(ctx, args...)
 		}
 		batch = append(batch, cmds[i])
@@ -181,7 +193,7 @@ func (d *Directory) lookupError(n int, failed map[int]error) error {
 	for _, err := range failed {
 		d.noteOutage(err)
 	}
-	e, uncertain := &LookupError{}, false
+	e, uncertain := &LookupError{Asked: n}, false
 	for i := range n {
 		if err, ok := failed[i]; ok {
 			if e.Err == nil {

@@ -23,7 +23,7 @@ func Bubble(tb testing.TB, n int, options ...Option) *Fleet {
 	tb.Cleanup(nats.Shutdown)
 	redis := presencetest.StartMini(tb)
 	presencetest.Settle(tb, redis.Config(), "a")
-	f := &Fleet{t: tb, NATS: nats, open: func(_ *Fleet, i int) *Node { return inBubble(nats, redis, i) }}
+	f := &Fleet{t: tb, NATS: nats, cluster: "a", open: func(f *Fleet, i int) *Node { return inBubble(f, nats, redis, i) }}
 	for _, o := range options {
 		o(f)
 	}
@@ -33,9 +33,9 @@ func Bubble(tb testing.TB, n int, options ...Option) *Fleet {
 	return f
 }
 
-func inBubble(nats *embedded.Server, redis *presencetest.Mini, i int) *Node {
+func inBubble(f *Fleet, nats *embedded.Server, redis *presencetest.Mini, i int) *Node {
 	pipes := newPipes()
-	n := &Node{config: config(i), dial: pipes.dial}
+	n := &Node{config: f.config(i), dial: pipes.dial}
 	n.ID = n.config.Node
 	n.config.Listener = pipes
 	n.config.NATS = broker.Config{InProcess: nats}

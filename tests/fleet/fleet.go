@@ -35,6 +35,7 @@ type Fleet struct {
 	Redis *presencetest.Redis // nil in a bubble
 
 	t         testing.TB
+	cluster   contracts.ClusterName
 	configure []func(*node.Config)
 	open      func(f *Fleet, i int) *Node // how a node reaches its servers
 }
@@ -63,8 +64,30 @@ func Configure(f func(*node.Config)) Option {
 // has no outcome.
 func New(tb testing.TB, n int, options ...Option) *Fleet {
 	tb.Helper()
-	f := &Fleet{t: tb, NATS: brokertest.New(tb), Redis: presencetest.StartRedis(tb), open: overTCP}
-	presencetest.Settle(tb, f.Redis.Config(), "a")
+	return cluster(tb, "a", brokertest.New(tb), n, options...)
+}
+
+// Pair starts two clusters that know each other, a and b, of n nodes each, as New does, and the link between their NATS
+// servers.
+func Pair(tb testing.TB, n int, options ...Option) (a, b *Fleet, link *brokertest.Link) {
+	tb.Helper()
+	natsA, natsB, link := brokertest.Linked(tb)
+	know := func(other contracts.ClusterName) []Option {
+		return append([]Option{Configure(func(c *node.Config) { c.Peers = []contracts.ClusterName{other} })}, options...)
+	}
+	a, b = cluster(tb, "a", natsA, n, know("b")...), cluster(tb, "b", natsB, n, know("a")...)
+	for _, f := range []*Fleet{a, b} {
+		for _, x := range f.Nodes {
+			Eventually(tb, "the clusters know each other", func() bool { return x.Value("beeline_edge_nodes") == float64(2*n) })
+		}
+	}
+	return a, b, link
+}
+
+func cluster(tb testing.TB, name contracts.ClusterName, nats *embedded.Server, n int, options ...Option) *Fleet {
+	tb.Helper()
+	f := &Fleet{t: tb, cluster: name, NATS: nats, Redis: presencetest.StartRedis(tb), open: overTCP}
+	presencetest.Settle(tb, f.Redis.Config(), name)
 	for _, o := range options {
 		o(f)
 	}
@@ -107,9 +130,9 @@ func (f *Fleet) TryStart(i int) (*Node, error) {
 }
 
 // config is what the nodes of all fleets share: short times, names without tokens.
-func config(i int) node.Config {
+func (f *Fleet) config(i int) node.Config {
 	c := node.DefaultConfig()
-	c.Node = contracts.NodeID(fmt.Sprint("a", i+1))
+	c.Cluster, c.Node = f.cluster, contracts.NodeID(fmt.Sprint(f.cluster, i+1))
 	c.Listen = "127.0.0.1:0"
 	c.Admin = ""
 	c.Anonymous = true
@@ -127,7 +150,7 @@ func config(i int) node.Config {
 
 func overTCP(f *Fleet, i int) *Node {
 	n := &Node{
-		config: config(i), dial: dialTCP,
+		config: f.config(i), dial: dialTCP,
 		NATSLink: brokertest.NewLink(f.t, f.NATS.URL()), RedisLink: brokertest.NewLink(f.t, f.Redis.Addr()),
 	}
 	n.ID = n.config.Node

@@ -1,0 +1,156 @@
+package across
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+const (
+	// pollEvery is how often each node asks each other cluster which nodes it has.
+	pollEvery = time.Second
+	// pollTime bounds one such question.
+	pollTime = time.Second
+	// goneAfter is how long a cluster must not answer before its nodes count as dead. Shorter would make a moment's loss
+	// of a link a loss of everybody there; longer would leave those who watch them in the dark.
+	goneAfter = 3 * time.Second
+	// spareTime is how long a cluster is not asked for addresses after it did not answer: nothing piles up behind it.
+	spareTime = 500 * time.Millisecond
+)
+
+// peer is another cluster, as this node sees it.
+type peer struct {
+	cluster  contracts.ClusterName // set once
+	subject  contracts.Subject     // set once
+	counters struct{ asked, failed atomic.Uint64 }
+
+	mu    sync.Mutex // guards the following
+	nodes []contracts.Peer
+	heard time.Time // when it last said which nodes it has
+	down  bool      // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
+	known bool      // it was heard at least once
+	spare time.Time // not asked for addresses until then
+}
+
+// alive returns its nodes, as this cluster calls them.
+func (p *peer) alive() []contracts.Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.heard) > goneAfter+pollTime {
+		return nil
+	}
+	return p.nodes
+}
+
+func (p *peer) reachability() float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known && !p.down {
+		return 1
+	}
+	return 0
+}
+
+// pollLoop asks one cluster which nodes it has until ctx ends.
+func (d *Directory) pollLoop(ctx context.Context, p *peer) {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.poll(ctx, p)
+		}
+	}
+}
+
+// poll asks one cluster which nodes it has.
+func (d *Directory) poll(ctx context.Context, p *peer) {
+	reply, err := d.ask(ctx, p, nil, pollTime)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if ctx.Err() == nil && (errors.Is(err, d.cfg.Nobody) || time.Since(p.heard) > goneAfter) {
+			d.lost(p, err)
+		}
+		if time.Since(p.heard) > goneAfter {
+			p.nodes = nil
+		}
+		return
+	}
+	nodes := make([]contracts.Peer, len(reply.Peers))
+	for i, x := range reply.Peers {
+		nodes[i] = contracts.Peer{Node: x.Node.In(p.cluster), Epoch: x.Epoch}
+	}
+	back := p.down || !p.known || time.Since(p.heard) > goneAfter
+	p.nodes, p.heard, p.down, p.known, p.spare = nodes, time.Now(), false, true, time.Time{}
+	if back {
+		d.log.InfoContext(ctx, "another cluster can be reached", slog.String("peer", string(p.cluster)), slog.Int("nodes", len(nodes)))
+		d.signal()
+	}
+}
+
+// lost notes that a cluster cannot be reached. p.mu is held.
+func (d *Directory) lost(p *peer, err error) {
+	if !p.down {
+		p.down = true
+		d.log.Warn("another cluster cannot be reached", slog.String("peer", string(p.cluster)), slog.Any("error", err))
+		d.signal()
+	}
+}
+
+// lookup asks one cluster for addresses. It returns nil for one that cannot be reached.
+func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address) ([]contracts.Finding, error) {
+	p.mu.Lock()
+	down, spared := p.down, time.Now().Before(p.spare)
+	p.mu.Unlock()
+	switch {
+	case down:
+		return nil, nil
+	case spared:
+		return nil, errSilent
+	}
+	reply, err := d.ask(ctx, p, as, lookupTime)
+	switch {
+	case err == nil:
+		for _, f := range reply.Findings {
+			for i := range f.Entries {
+				f.Entries[i].Node = f.Entries[i].Node.In(p.cluster)
+			}
+		}
+		return reply.Findings, nil
+	case errors.Is(err, d.cfg.Nobody):
+		p.mu.Lock()
+		d.lost(p, err)
+		p.mu.Unlock()
+		return nil, nil
+	}
+	p.mu.Lock()
+	p.spare = time.Now().Add(spareTime)
+	p.mu.Unlock()
+	return nil, err
+}
+
+var errSilent = errors.New("another cluster does not answer")
+
+// ask puts one question.
+func (d *Directory) ask(ctx context.Context, p *peer, as []contracts.Address, limit time.Duration) (contracts.PresenceReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	p.counters.asked.Add(1)
+	answer, err := d.asker.Ask(ctx, p.subject, contracts.PresenceQuery{Asker: d.self, Addresses: as}.Append(nil))
+	var reply contracts.PresenceReply
+	if err == nil {
+		reply, err = contracts.ReadPresenceReply(answer, len(as))
+	}
+	if err != nil {
+		p.counters.failed.Add(1)
+	}
+	return reply, err
+}

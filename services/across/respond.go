@@ -1,0 +1,58 @@
+package across
+
+import (
+	"context"
+	"errors"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Answer answers a question of another cluster's node, on a goroutine of its own: reply is called once, unless the question
+// is none. It does not block.
+func (d *Directory) Answer(question []byte, reply func([]byte)) {
+	q, err := contracts.ReadPresenceQuery(question)
+	if err != nil {
+		d.log.Error("malformed question: does a cluster run another version?")
+		return
+	}
+	if len(q.Addresses) == 0 {
+		reply(contracts.PresenceReply{Peers: d.Home.Alive()}.Append(nil))
+		return
+	}
+	nothing := contracts.PresenceReply{Findings: make([]contracts.Finding, len(q.Addresses))}
+	select {
+	case d.places <- struct{}{}:
+	default:
+		d.refused.Add(1)
+		reply(nothing.Append(nil))
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		<-d.places
+		reply(nothing.Append(nil))
+		return
+	}
+	d.answers.Go(func() {
+		defer func() { <-d.places }()
+		reply(d.look(q).Append(nil))
+	})
+}
+
+// look looks addresses up at home for a node of another cluster.
+func (d *Directory) look(q contracts.PresenceQuery) contracts.PresenceReply {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	entries, err := d.Home.LookupFor(ctx, q.Asker, q.Addresses)
+	findings := make([]contracts.Finding, len(q.Addresses))
+	var part homeError
+	some := errors.As(err, &part)
+	for i := range findings {
+		if err == nil || some {
+			findings[i].Entries = entries[i]
+		}
+		findings[i].Known = (err == nil || some && !part.FailedAt(i)) && d.Home.Trusted()
+	}
+	return contracts.PresenceReply{Findings: findings}
+}
