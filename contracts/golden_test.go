@@ -326,7 +326,7 @@ type recordForm struct {
 }
 
 var (
-	kindNames = map[RecordKind]string{RecordMessage: "message", RecordAnswer: "answer", RecordEnd: "end", RecordGroup: "group", RecordChanged: "changed", RecordProbe: "probe"}
+	kindNames = map[RecordKind]string{RecordMessage: "message", RecordAnswer: "answer", RecordEnd: "end", RecordGroup: "group", RecordChanged: "changed", RecordProbe: "probe", RecordForget: "forget"}
 	statuses  = []Status{StatusDelivered, StatusNotHere, StatusUnsure, StatusOverload}
 )
 
