@@ -150,8 +150,27 @@ func (c *courierFake) Changed(n contracts.NodeID, _ contracts.Address, w broker.
 func (c *courierFake) Forget(n contracts.NodeID, w broker.Waiter, id uint64) {
 	c.mu.Lock()
 	c.forgets = append(c.forgets, n)
+	deaf := c.deaf == n
 	c.mu.Unlock()
+	if deaf {
+		w.Answered(id, contracts.StatusNobody)
+		return
+	}
 	w.Answered(id, contracts.StatusDelivered)
+}
+
+// deafTo makes a node hear nothing.
+func (c *courierFake) deafTo(n contracts.NodeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deaf = n
+}
+
+// forgotten returns who was told to forget, in order.
+func (c *courierFake) forgotten() []contracts.NodeID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.forgets)
 }
 
 func (*courierFake) Probe(_ contracts.NodeID, _ contracts.Address, w broker.Waiter, id uint64) {
