@@ -30,6 +30,7 @@ var rules = []struct {
 	{"services/rendezvous/", []string{"contracts", "services/rendezvous"}, "rendezvous is a leaf: several services import it, since they must agree on every bit of it"},
 	{"services/presence/presencetest", []string{"contracts", "services/presence"}, "a conformance suite knows its own package only"},
 	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"services/across/", []string{"contracts", "services/across"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/presence/", []string{"contracts", "broker", "services/presence"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/hook/", []string{"services/hook"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},

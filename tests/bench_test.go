@@ -79,7 +79,7 @@ func TestBenchOfFanoutAddsUp(t *testing.T) {
 
 func TestBenchOfIdleTellsWhatAConnectionTakes(t *testing.T) {
 	t.Parallel()
-	r := benchReport(t, "idle", "--connections", "300", "--settle", "100ms", "--for", "300ms", "--floor")
+	r := benchReport(t, "idle", "--connections", "1500", "--settle", "100ms", "--for", "300ms", "--floor")
 	positive(t, r, "connections", "connect_cpu_us", "rss_kib_per_connection", "rss_end_kib_per_connection", "keep_cpu_us_per_s", "ratio_connect", "ratio_rss")
 }
 

@@ -87,7 +87,7 @@ func (w *way) is(state string) {
 	w.state = state
 }
 
-// count is how many questions were put.
+// count is how many questions for addresses were put.
 func (w *way) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,7 +97,9 @@ func (w *way) count() int {
 func (w *way) Ask(ctx context.Context, _ contracts.Subject, question []byte) ([]byte, error) {
 	w.mu.Lock()
 	state := w.state
-	w.asked++
+	if q, err := contracts.ReadPresenceQuery(question); err == nil && len(q.Addresses) > 0 { // else it is a poll
+		w.asked++
+	}
 	w.mu.Unlock()
 	switch state {
 	case "nobody":
