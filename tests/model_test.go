@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,14 +16,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
-	"github.com/beeline-rt/beeline/broker"
-	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/contracts"
-	"github.com/beeline-rt/beeline/services/across"
-	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
-	"github.com/beeline-rt/beeline/services/presence/presencetest"
 	"github.com/beeline-rt/beeline/tests/fleet"
 )
 
@@ -136,7 +129,7 @@ type message struct {
 type world struct {
 	t        *testing.T
 	m        machines
-	dir      *presence.Directory
+	dirs     []*presence.Directory // of each cluster
 	client   *redis.Client
 	up       [modelNodes]bool
 	sessions []*session // the live ones; of each node one that only sends and is sent to
@@ -160,15 +153,20 @@ func carryOut(t *testing.T, plan []step, m machines) string {
 		m.start(i)
 		w.up[i] = true
 	}
-	var err error
-	if w.dir, err = presence.Open(t.Context(), presence.Config{Cluster: "a", Redis: m.redis()}); err != nil {
-		t.Fatal(err)
+	for _, c := range []contracts.ClusterName{"a", "b"} {
+		dir, err := presence.Open(t.Context(), presence.Config{Cluster: c, Redis: m.redis()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.dirs = append(w.dirs, dir)
 	}
 	r := m.redis()
 	w.client = redis.NewClient(&redis.Options{Addr: r.Addrs[0], Dialer: r.Dialer, Protocol: 2, DisableIdentity: true})
 	t.Cleanup(func() {
 		_ = w.client.Close()
-		_ = w.dir.Close(context.WithoutCancel(t.Context()))
+		for _, d := range w.dirs {
+			_ = d.Close(context.WithoutCancel(t.Context()))
+		}
 	})
 	for i := range modelNodes {
 		w.connect(contracts.ClientID(fmt.Sprint(resident, i)), i)
@@ -488,10 +486,16 @@ func (w *world) compare() {
 		who = append(who, clientOf(i))
 		addresses = append(addresses, clientOf(i).Address())
 	}
-	entries, err := w.dir.Lookup(w.t.Context(), addresses)
-	if err != nil {
-		w.breaks(promiseRecord, "lookup: %v", err)
-		return
+	entries := make([][]contracts.Entry, len(who))
+	for _, dir := range w.dirs {
+		found, err := dir.Lookup(w.t.Context(), addresses)
+		if err != nil {
+			w.breaks(promiseRecord, "lookup: %v", err)
+			return
+		}
+		for i := range who {
+			entries[i] = append(entries[i], found[i]...)
+		}
 	}
 	for i, c := range who {
 		live := map[contracts.SessionID]*session{}
@@ -515,7 +519,8 @@ func (w *world) compare() {
 	}
 }
 
-// production is a fleet in a bubble.
+// production is a fleet in a bubble: one cluster, or two clusters apart, of which the second has the last node. They share
+// servers, which makes no difference to them: subjects and keys carry the cluster.
 type production struct {
 	t     *testing.T
 	f     *fleet.Fleet
@@ -523,10 +528,16 @@ type production struct {
 	to    presence.Redis
 }
 
-func newProduction(t *testing.T) *production {
+func newProduction(t *testing.T, apart bool) *production {
 	t.Helper()
 	p := &production{t: t, plugs: map[contracts.NodeID]*fleet.Plug{}}
 	p.f = fleet.Bubble(t, 0, fleet.Configure(func(c *node.Config) {
+		if apart {
+			c.Cluster, c.Peers = "a", []contracts.ClusterName{"b"}
+			if c.Node == "a3" {
+				c.Cluster, c.Peers = "b", []contracts.ClusterName{"a"}
+			}
+		}
 		p.to = c.Redis
 		p.plugs[c.Node] = new(fleet.Plug)
 		p.plugs[c.Node].Into(&c.NATS, &c.Redis)
@@ -545,6 +556,15 @@ func (p *production) crash(i int) func() {
 }
 
 func TestPresenceKeepsItsPromises(t *testing.T) { // not parallel: it sets a flag
+	checkPlans(t, false)
+}
+
+func TestPresenceKeepsItsPromisesAcrossClusters(t *testing.T) { // likewise
+	checkPlans(t, true)
+}
+
+func checkPlans(t *testing.T, apart bool) {
+	t.Helper()
 	set := false
 	flag.Visit(func(f *flag.Flag) { set = set || f.Name == "rapid.checks" })
 	if checks := flag.Lookup("rapid.checks"); !set {
@@ -560,256 +580,23 @@ func TestPresenceKeepsItsPromises(t *testing.T) { // not parallel: it sets a fla
 	rapid.Check(t, func(rt *rapid.T) {
 		plan := plans.Draw(rt, "plan")
 		broken := ""
-		synctest.Test(t, func(t *testing.T) { broken = carryOut(t, plan, newProduction(t)) })
+		synctest.Test(t, func(t *testing.T) { broken = carryOut(t, plan, newProduction(t, apart)) })
 		if broken != "" {
 			rt.Fatal(broken)
 		}
 	})
 }
 
-// wired is nodes that a test wires by hand, so that it can take a protection away: presence, edge and broker are the
-// production ones, and what is between them is a test's.
-type wired struct {
-	t         *testing.T
-	nats      *embedded.Server
-	mini      *presencetest.Mini
-	nodes     [modelNodes]*wiredNode
-	directory func(edge.Directory) edge.Directory
-	courier   func(edge.Courier) edge.Courier
-}
-
-type wiredNode struct {
-	plug fleet.Plug
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	bury func()
-}
-
-func newWired(t *testing.T, s sabotage) *wired {
-	t.Helper()
-	nats, err := embedded.Start(embedded.Options{DontListen: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nats.Shutdown)
-	mini := presencetest.StartMini(t)
-	presencetest.Settle(t, mini.Config(), "a")
-	w := &wired{t: t, nats: nats, mini: mini, directory: s.directory, courier: s.courier}
-	t.Cleanup(func() {
-		for _, n := range w.nodes {
-			n.bury()
-		}
-	})
-	return w
-}
-
-func (w *wired) redis() presence.Redis { return w.mini.Config() }
-
-func (w *wired) dial(i int) *fleet.Client {
-	c, _, err := fleet.ConnectURL(w.t, "ws://127.0.0.1:1"+node.ClientPath, nil, w.nodes[i].dial)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return c
-}
-
-func (w *wired) crash(i int) func() {
-	w.nodes[i].plug.Pull()
-	return w.nodes[i].bury
-}
-
-func (w *wired) start(i int) {
-	n := new(wiredNode)
-	id, epoch := contracts.NodeID(fmt.Sprint("a", i+1)), contracts.Epoch(time.Now().UnixNano())
-	nats, to := broker.Config{InProcess: w.nats}, w.redis()
-	n.plug.Into(&nats, &to)
-	ctx := w.t.Context()
-	conn, err := broker.Connect(ctx, nats)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	dir, err := presence.Open(ctx, presence.Config{Cluster: "a", Node: id, Epoch: epoch, Redis: to})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	cfg := edge.DefaultConfig()
-	cfg.AckTimeout = 2 * time.Second
-	e := edge.New(cfg, edge.Options{
-		Cluster: "a", Node: id, Epoch: epoch, Directory: w.directory(across.New(dir, conn, across.Config{Cluster: "a", Node: id})), Auth: believing{},
-	})
-	if err := dir.Acquire(ctx); err != nil {
-		w.t.Fatal(err)
-	}
-	bus, err := broker.OpenBus(ctx, conn, broker.BusConfig{Cluster: "a", Node: id, Epoch: epoch, AnswerTime: cfg.AckTimeout}, e)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	e.Start(ctx, w.courier(bus))
-	listener, dial := fleet.NewPipes()
-	n.dial = dial
-	server := &http.Server{Handler: e.Handler(), ReadHeaderTimeout: time.Second}
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(listener) })
-	n.bury = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = server.Close()
-		serving.Wait()
-		e.Close(ctx)
-		bus.Close()
-		_ = dir.Close(ctx)
-		conn.Close(ctx)
-	})
-	w.nodes[i] = n
-}
-
-// believing takes everybody at their word, and allows everything.
-type believing struct{}
-
-func (believing) Token(string) (edge.Identity, error) {
-	return edge.Identity{}, errors.New("no tokens")
-}
-func (believing) Allows(string) bool { return true }
-func (b believing) Name(c contracts.ClientID) (edge.Identity, error) {
-	return edge.Identity{Client: c, Send: b, Watch: b, Groups: b}, nil
-}
-
-// sabotage takes a protection away.
-type sabotage struct {
-	name      string
-	directory func(edge.Directory) edge.Directory
-	courier   func(edge.Courier) edge.Courier
-	plan      []step // by which it shows
-	breaks    string // what it breaks
-}
-
-// silentCourier says that it has told of changes, and has not.
-type silentCourier struct{ edge.Courier }
-
-func (silentCourier) Changed(_ contracts.NodeID, _ contracts.Address, w broker.Waiter, id uint64) {
-	w.Answered(id, contracts.StatusDelivered)
-}
-
-// impatientCourier does not wait until those that it tells of changes have heard it: it tells them much later.
-type impatientCourier struct{ edge.Courier }
-
-func (c impatientCourier) Changed(n contracts.NodeID, a contracts.Address, w broker.Waiter, id uint64) {
-	w.Answered(id, contracts.StatusDelivered)
-	time.AfterFunc(100*time.Millisecond, func() { c.Courier.Changed(n, a, nobody{}, 0) })
-}
-
-type nobody struct{}
-
-func (nobody) Answered(uint64, contracts.Status) {}
-
-// blindCourier does not say that there is nobody on a node, only that there was no answer.
-type blindCourier struct{ edge.Courier }
-
-func (c blindCourier) Send(n contracts.NodeID, to contracts.Address, frame []byte, w broker.Waiter, id uint64) {
-	c.Courier.Send(n, to, frame, blindWaiter{w}, id)
-}
-
-type blindWaiter struct{ broker.Waiter }
-
-func (w blindWaiter) Answered(id uint64, s contracts.Status) {
-	if s == contracts.StatusNobody {
-		s = contracts.StatusTimeout
-	}
-	w.Waiter.Answered(id, s)
-}
-
-// trustingDirectory takes what is missing from Redis for gone, always.
-type trustingDirectory struct{ edge.Directory }
-
-func (d trustingDirectory) Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error) {
-	entries, err := d.Directory.Lookup(ctx, as)
-	if errors.Is(err, presence.ErrUncertain) {
-		err = nil
-	}
-	return entries, err
-}
-
-func (trustingDirectory) Trusted() bool { return true }
-
-// forgetfulDirectory never says that entries were lost.
-type forgetfulDirectory struct{ edge.Directory }
-
-func (forgetfulDirectory) Restored() <-chan struct{} { return nil }
-
-// greedyDirectory removes all sessions of a client when one ends.
-type greedyDirectory struct{ edge.Directory }
-
-func (d greedyDirectory) Disconnect(ctx context.Context, a contracts.Address, s contracts.SessionID) ([]contracts.NodeID, error) {
-	entries, err := d.Lookup(ctx, []contracts.Address{a})
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries[0] {
-		if _, err := d.Directory.Disconnect(ctx, a, e.Session); err != nil {
-			return nil, err
-		}
-	}
-	return d.Directory.Disconnect(ctx, a, s)
-}
-
-func sameDirectory(d edge.Directory) edge.Directory { return d }
-func sameCourier(c edge.Courier) edge.Courier       { return c }
-
-// The residents are sessions 0 to 2, on the node of that number.
-var (
-	connectTwice = []step{
-		{op: opConnect, a: 0, b: 1, rest: true},
-		{op: opSend, a: 0, b: 0, n: 1, rest: true},
-		{op: opConnect, a: 0, b: 2},
-		{op: opSend, a: 0, b: 0, n: 1, rest: true},
-	}
-	wipeAndSend = []step{
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opWipe}, {op: opSend, a: 0, b: 0, n: 1, rest: true},
-	}
-	wipeAndWait  = []step{{op: opConnect, a: 0, b: 1, rest: true}, {op: opWipe}, {op: opWait, a: 3, rest: true}}
-	crashAndSend = []step{
-		{op: opConnect, a: 0, b: 1, rest: true},
-		{op: opSend, a: 0, b: 0, n: 1, rest: true},
-		{op: opCrash, a: 1},
-		{op: opWait, a: 3, rest: true},
-		{op: opSend, a: 0, b: 0, n: 1, rest: true},
-	}
-	leaveOneOf2 = []step{
-		{op: opConnect, a: 0, b: 1, rest: true}, {op: opConnect, a: 0, b: 2, rest: true}, {op: opLeave, a: 0, rest: true},
-	}
-)
-
-var sabotages = []sabotage{
-	{"changes are not told", sameDirectory, func(c edge.Courier) edge.Courier { return silentCourier{c} }, connectTwice, promiseReady},
-	{"ready does not wait for those who are told", sameDirectory, func(c edge.Courier) edge.Courier { return impatientCourier{c} }, connectTwice, promiseReady},
-	{"an emptied Redis is believed", func(d edge.Directory) edge.Directory { return trustingDirectory{d} }, sameCourier, wipeAndSend, promiseOnline},
-	{"records are not written again", func(d edge.Directory) edge.Directory { return forgetfulDirectory{d} }, sameCourier, wipeAndWait, promiseRecord},
-	{"no responders are not noticed", sameDirectory, func(c edge.Courier) edge.Courier { return blindCourier{c} }, crashAndSend, promiseOffline},
-	{"a disconnect removes the whole record", func(d edge.Directory) edge.Directory { return greedyDirectory{d} }, sameCourier, leaveOneOf2, promiseRecord},
-}
-
-// TestModelSeesWhatIsBroken is the twins: without a protection the model reports the promise that it keeps, and with it,
-// on the same nodes and by the same plan, nothing.
-func TestModelSeesWhatIsBroken(t *testing.T) {
-	t.Parallel()
-	for _, s := range sabotages {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				if broken := carryOut(t, s.plan, newWired(t, s)); !strings.HasPrefix(broken, s.breaks) {
-					t.Errorf("the model reports %q, not %q", broken, s.breaks)
-				}
-			})
-			synctest.Test(t, func(t *testing.T) {
-				if broken := carryOut(t, s.plan, newWired(t, sabotage{directory: sameDirectory, courier: sameCourier})); broken != "" {
-					t.Errorf("with all protections: %s", broken)
-				}
-			})
-		})
-	}
-}
-
 // Plans that were worth keeping.
 var kept = map[string][]step{
+	onlyNode: {
+		{op: opCrash, a: 2},
+		{op: opWait, a: 3, rest: true},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+		{op: opRestart, a: 2},
+		{op: opConnect, a: 0, b: 2},
+		{op: opSend, a: 0, b: 0, n: 1, rest: true},
+	},
 	"known to be away, wiped, connects": {
 		{op: opSend, a: 0, b: 0, n: 1, rest: true},
 		{op: opWipe},
@@ -846,8 +633,13 @@ func TestKeptPlans(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				if broken := carryOut(t, plan, newProduction(t)); broken != "" {
+				if broken := carryOut(t, plan, newProduction(t, false)); broken != "" {
 					t.Error(broken)
+				}
+			})
+			synctest.Test(t, func(t *testing.T) {
+				if broken := carryOut(t, plan, newProduction(t, true)); broken != "" {
+					t.Errorf("across clusters: %s", broken)
 				}
 			})
 		})

@@ -122,11 +122,20 @@ func (d *Directory) Alive() []contracts.Peer {
 	return all
 }
 
-// Met takes note of a node that was heard, if it is of this node's own cluster.
-func (d *Directory) Met(p contracts.Peer) {
-	if !p.Node.Foreign() {
-		d.Home.Met(p)
+// Met takes note of a node that was heard. It returns true if that is the first sign that its cluster can be reached again:
+// what is remembered of any address is to be looked up anew, before the node takes it that it is known.
+func (d *Directory) Met(x contracts.Peer) (missed bool) {
+	cluster, _ := x.Node.Split(d.cfg.Cluster)
+	if cluster == d.cfg.Cluster {
+		d.Home.Met(x)
+		return false
 	}
+	for _, p := range d.peers {
+		if p.cluster == cluster {
+			return p.met(x)
+		}
+	}
+	return false
 }
 
 // Missed gets a value when another cluster cannot be reached any more, so that what is remembered leads nowhere, and when it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +36,7 @@ type peer struct {
 	down  bool      // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
 	known bool      // it was heard at least once
 	spare time.Time // not asked for addresses until then
+	signs uint64    // counts what was heard of it: a failure says nothing if there was a sign since the question
 }
 
 // alive returns its nodes, as this cluster calls them.
@@ -45,6 +47,27 @@ func (p *peer) alive() []contracts.Peer {
 		return nil
 	}
 	return p.nodes
+}
+
+// met takes note of a node that was heard, and returns whether nobody of its cluster was before.
+func (p *peer) met(x contracts.Peer) (back bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if back = p.down; back {
+		p.down, p.heard, p.nodes = false, time.Now(), nil
+	}
+	p.signs++
+	nodes := slices.DeleteFunc(slices.Clone(p.nodes), func(y contracts.Peer) bool { return y.Node == x.Node && y.Epoch < x.Epoch })
+	if !slices.ContainsFunc(nodes, func(y contracts.Peer) bool { return y.Node == x.Node }) {
+		p.nodes = append(nodes, x)
+	}
+	return back
+}
+
+func (p *peer) sign() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.signs
 }
 
 func (p *peer) reachability() float64 {
@@ -72,11 +95,12 @@ func (d *Directory) pollLoop(ctx context.Context, p *peer) {
 
 // poll asks one cluster which nodes it has.
 func (d *Directory) poll(ctx context.Context, p *peer) {
+	before := p.sign()
 	reply, err := d.ask(ctx, p, nil, pollTime)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		if ctx.Err() == nil && (errors.Is(err, d.cfg.Nobody) || time.Since(p.heard) > goneAfter) {
+		if ctx.Err() == nil && p.signs == before && (errors.Is(err, d.cfg.Nobody) || time.Since(p.heard) > goneAfter) {
 			d.lost(p, err)
 		}
 		if time.Since(p.heard) > goneAfter {
@@ -108,7 +132,7 @@ func (d *Directory) lost(p *peer, err error) {
 // lookup asks one cluster for addresses. It returns nil for one that cannot be reached.
 func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address) ([]contracts.Finding, error) {
 	p.mu.Lock()
-	down, spared := p.down, time.Now().Before(p.spare)
+	down, spared, before := p.down, time.Now().Before(p.spare), p.signs
 	p.mu.Unlock()
 	switch {
 	case down:
@@ -127,8 +151,11 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 		return reply.Findings, nil
 	case errors.Is(err, d.cfg.Nobody):
 		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.signs != before {
+			return nil, errSilent
+		}
 		d.lost(p, err)
-		p.mu.Unlock()
 		return nil, nil
 	}
 	p.mu.Lock()

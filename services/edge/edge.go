@@ -29,8 +29,8 @@ type Directory interface {
 	Alive() []contracts.Peer
 	// Listed tells whether there are no others.
 	Listed() bool
-	// Met says that a node was heard, and so lives.
-	Met(p contracts.Peer)
+	// Met says that a node was heard, and so lives. It returns true when this node may not have been told of changes before.
+	Met(p contracts.Peer) (missed bool)
 	// Restored gets a value when entries may have been lost and are to be recorded anew.
 	Restored() <-chan struct{}
 	// Missed gets a value when this node may not have been told of changes of addresses that it has looked up.
@@ -177,7 +177,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.greet()
 }
 
-// greet has the other nodes hear of this one before any client does. They would find it in the directory within a moment;
+// greet has the other nodes, those of other clusters too, hear of this one before any client does. They would find it in the directory within a moment;
 // but should that be lost in this very moment, they have to know whom to ask.
 func (e *Edge) greet() {
 	// Nobody has a client of this name, as far as this node cares: that it asks is what counts.
@@ -193,7 +193,11 @@ func (e *Edge) greet() {
 }
 
 // Met takes note of a node that was heard. It is part of broker.Handler.
-func (e *Edge) Met(p contracts.Peer) { e.dir.Met(p) }
+func (e *Edge) Met(p contracts.Peer) {
+	if e.dir.Met(p) {
+		e.forget() // before that node is answered
+	}
+}
 
 // Message delivers a frame from another node. It is part of broker.Handler.
 func (e *Edge) Message(to contracts.Address, frame []byte, w broker.Waiter, id uint64) {

@@ -79,7 +79,7 @@ func (d *directoryFake) Lookup(_ context.Context, as []contracts.Address) ([][]c
 func (*directoryFake) Trusted() bool               { return true }
 func (*directoryFake) Alive() []contracts.Peer     { return nil }
 func (*directoryFake) Listed() bool                { return true }
-func (*directoryFake) Met(contracts.Peer)          {}
+func (*directoryFake) Met(contracts.Peer) bool     { return false }
 func (d *directoryFake) Restored() <-chan struct{} { return d.restored }
 func (d *directoryFake) Missed() <-chan struct{}   { return d.missed }
 

@@ -23,6 +23,7 @@ func Bubble(tb testing.TB, n int, options ...Option) *Fleet {
 	tb.Cleanup(nats.Shutdown)
 	redis := presencetest.StartMini(tb)
 	presencetest.Settle(tb, redis.Config(), "a")
+	presencetest.Settle(tb, redis.Config(), "b")
 	f := &Fleet{t: tb, NATS: nats, cluster: "a", open: func(f *Fleet, i int) *Node { return inBubble(f, nats, redis, i) }}
 	for _, o := range options {
 		o(f)
