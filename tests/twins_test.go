@@ -108,7 +108,7 @@ func (w *wired) start(i int) {
 		w.t.Fatal(err)
 	}
 	all.Start(ctx)
-	responder, err := conn.Respond(contracts.PresenceSubject(cluster), all.Answer)
+	responder, err := conn.Respond(contracts.PresenceSubject(cluster), func(q []byte, reply func([]byte)) { all.Answer(context.WithoutCancel(ctx), q, reply) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

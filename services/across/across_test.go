@@ -111,7 +111,7 @@ func (w *way) Ask(ctx context.Context, _ contracts.Subject, question []byte) ([]
 		return []byte{1, 2, 3}, nil
 	}
 	answer := make(chan []byte, 1)
-	w.to.Answer(question, func(b []byte) { answer <- b })
+	w.to.Answer(ctx, question, func(b []byte) { answer <- b })
 	return <-answer, nil
 }
 
@@ -246,7 +246,7 @@ func TestQuestionsOverTheBoundAreAnsweredAtOnce(t *testing.T) {
 		var mu sync.Mutex
 		known, unknown := 0, 0
 		for range 100 {
-			w.to.Answer(q, func(answer []byte) {
+			w.to.Answer(t.Context(), q, func(answer []byte) {
 				p, err := contracts.ReadPresenceReply(answer, 1)
 				if err != nil {
 					t.Error(err)
@@ -280,7 +280,7 @@ func TestWhatIsNoQuestionIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	pair(t, func(t *testing.T, _ *across.Directory, _, b *home, w *way) {
 		t.Helper()
-		w.to.Answer([]byte("x"), func([]byte) { t.Error("answered") })
+		w.to.Answer(t.Context(), []byte("x"), func([]byte) { t.Error("answered") })
 		if len(b.watchers) != 0 {
 			t.Error("looked up")
 		}

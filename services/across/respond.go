@@ -8,8 +8,8 @@ import (
 )
 
 // Answer answers a question of another cluster's node, on a goroutine of its own: reply is called once, unless the question
-// is none. It does not block.
-func (d *Directory) Answer(question []byte, reply func([]byte)) {
+// is none. It does not block; ctx bounds the answer.
+func (d *Directory) Answer(ctx context.Context, question []byte, reply func([]byte)) {
 	q, err := contracts.ReadPresenceQuery(question)
 	if err != nil {
 		d.log.Error("malformed question: does a cluster run another version?")
@@ -36,13 +36,13 @@ func (d *Directory) Answer(question []byte, reply func([]byte)) {
 	}
 	d.answers.Go(func() {
 		defer func() { <-d.places }()
-		reply(d.look(q).Append(nil))
+		reply(d.look(ctx, q).Append(nil))
 	})
 }
 
 // look looks addresses up at home for a node of another cluster.
-func (d *Directory) look(q contracts.PresenceQuery) contracts.PresenceReply {
-	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+func (d *Directory) look(ctx context.Context, q contracts.PresenceQuery) contracts.PresenceReply {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	entries, err := d.Home.LookupFor(ctx, q.Asker, q.Addresses)
 	findings := make([]contracts.Finding, len(q.Addresses))

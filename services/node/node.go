@@ -108,7 +108,11 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.across.Start(ctx)
 	if len(n.cfg.Peers) > 0 {
-		if n.reply, err = n.conn.Respond(contracts.PresenceSubject(n.cfg.Cluster), n.across.Answer); err != nil {
+		background := context.WithoutCancel(ctx)
+		n.reply, err = n.conn.Respond(contracts.PresenceSubject(n.cfg.Cluster), func(question []byte, reply func([]byte)) {
+			n.across.Answer(background, question, reply)
+		})
+		if err != nil {
 			return err
 		}
 	}
