@@ -14,17 +14,14 @@ import (
 // ErrNobody is returned by [Conn.Ask] when nobody listens there, which NATS says at once.
 var ErrNobody = errors.New("nobody listens there")
 
-// askAgain is after how long without an answer a question is put again: the member of the group that got it may hang. It is
-// more than an answer takes between data centres of one region.
-const askAgain = 100 * time.Millisecond
-
 // asks is how often a question is put, at most.
 const asks = 3
 
 // Ask puts a question to one of those who listen to a subject, and to another one while there is no answer; the first
-// answer counts. So a question must be one that may be put twice. ctx bounds it. The error is [ErrNobody], or says that
+// answer counts. So a question must be one that may be put twice. again is after how long without an answer that is done.
+// ctx bounds it all. The error is [ErrNobody], or says that
 // there was no answer in time. It is safe for concurrent use.
-func (c *Conn) Ask(ctx context.Context, to contracts.Subject, question []byte) ([]byte, error) {
+func (c *Conn) Ask(ctx context.Context, to contracts.Subject, question []byte, again time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends those that have no answer
 	type result struct {
@@ -43,11 +40,11 @@ func (c *Conn) Ask(ctx context.Context, to contracts.Subject, question []byte) (
 		}()
 	}
 	put()
-	again := time.NewTicker(askAgain)
-	defer again.Stop()
+	tick := time.NewTicker(again)
+	defer tick.Stop()
 	for tries, open := 1, 1; ; {
 		select {
-		case <-again.C:
+		case <-tick.C:
 			if tries < asks {
 				tries++
 				open++

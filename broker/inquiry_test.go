@@ -26,7 +26,7 @@ func ask(t *testing.T, c *broker.Conn) string {
 	t.Helper()
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		answer, err := c.Ask(ctx, contracts.PresenceSubject("b"), []byte("?"))
+		answer, err := c.Ask(ctx, contracts.PresenceSubject("b"), []byte("?"), 100*time.Millisecond)
 		cancel()
 		switch {
 		case err == nil:
@@ -58,7 +58,7 @@ func TestQuestionToNobodyFailsAtOnce(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	began := time.Now()
-	if _, err := c.Ask(ctx, contracts.PresenceSubject("b"), []byte("?")); !errors.Is(err, broker.ErrNobody) {
+	if _, err := c.Ask(ctx, contracts.PresenceSubject("b"), []byte("?"), 100*time.Millisecond); !errors.Is(err, broker.ErrNobody) {
 		t.Error(err)
 	}
 	if took := time.Since(began); took > 10*time.Second {

@@ -35,8 +35,8 @@ type Home interface {
 // Asker carries a question to a node of another cluster, and the answer back. It may put it to several; the first answer
 // counts.
 type Asker interface {
-	// Ask's error wraps Config.Nobody when no node can be reached, which is known at once.
-	Ask(ctx context.Context, to contracts.Subject, question []byte) ([]byte, error)
+	// Ask puts the question once more after that time without an answer. Its error wraps Config.Nobody when no node can be reached, which is known at once.
+	Ask(ctx context.Context, to contracts.Subject, question []byte, again time.Duration) ([]byte, error)
 }
 
 // Config says whose directories these are.
@@ -60,14 +60,16 @@ type Directory struct {
 	peers  []*peer
 	missed chan struct{}
 
-	places  chan struct{} // for questions of other clusters that are being answered
-	refused atomic.Uint64
-	cancel  context.CancelFunc
-	polls   sync.WaitGroup
+	places chan struct{} // for questions of other clusters that are being answered
+	ending chan struct{} // closed by Close
+	cancel context.CancelFunc
+	polls  sync.WaitGroup
 
 	mu      sync.Mutex
 	closed  bool // guarded by mu
 	answers sync.WaitGroup
+
+	refused, malformed, strangers atomic.Uint64
 }
 
 // answerPlaces is how many questions of other clusters are answered at a time; each is one batch for Redis. More are
@@ -78,7 +80,7 @@ const answerPlaces = 32
 func New(home Home, asker Asker, cfg Config) *Directory {
 	d := &Directory{
 		Home: home, cfg: cfg, self: cfg.Node.In(cfg.Cluster), asker: asker, log: cfg.Logger,
-		missed: make(chan struct{}, 1), places: make(chan struct{}, answerPlaces), cancel: func() {},
+		missed: make(chan struct{}, 1), places: make(chan struct{}, answerPlaces), ending: make(chan struct{}), cancel: func() {},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -106,7 +108,10 @@ func (d *Directory) Start(ctx context.Context) {
 // Close ends the polls, and returns when no question of another cluster is being answered any more.
 func (d *Directory) Close() {
 	d.mu.Lock()
-	d.closed = true
+	if !d.closed {
+		d.closed = true
+		close(d.ending)
+	}
 	d.mu.Unlock()
 	d.cancel()
 	d.polls.Wait()
@@ -132,7 +137,10 @@ func (d *Directory) Met(x contracts.Peer) (missed bool) {
 	}
 	for _, p := range d.peers {
 		if p.cluster == cluster {
-			return p.met(x)
+			if missed = p.met(x); missed {
+				d.back(p)
+			}
+			return missed
 		}
 	}
 	return false
@@ -166,15 +174,20 @@ func (d *Directory) Collectors() []prometheus.Collector {
 			}, func() float64 { return float64(p.counters.failed.Load()) }),
 		)
 	}
-	return append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "beeline_across_refused_total", Help: "Questions of other clusters that came while too many were being answered.",
-	}, func() float64 { return float64(d.refused.Load()) }))
+	count := func(name, help string, n *atomic.Uint64) {
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_across_" + name, Help: help}, func() float64 { return float64(n.Load()) }))
+	}
+	count("refused_total", "Questions of other clusters that came while too many were being answered.", &d.refused)
+	count("strangers_total", "Questions of clusters that are not among this node's peers, which are not answered.", &d.strangers)
+	count("malformed_total", "Questions of other clusters that were not of a known version.", &d.malformed)
+	return all
 }
 
 // Error says of which addresses it is not known whether they are in another cluster, or in this one.
 type Error struct {
 	home   homeError // nil: this cluster's directory answered
-	failed []bool
+	failed []bool    // in another cluster
+	found  []bool    // somewhere
 	err    error
 }
 
@@ -183,6 +196,7 @@ type homeError interface {
 	error
 	Away() bool
 	FailedAt(i int) bool
+	Elsewhere(i int) bool
 	Doubtful() bool
 }
 
@@ -193,7 +207,12 @@ func (e *Error) Away() bool { return e.home != nil && e.home.Away() }
 func (e *Error) FailedAt(i int) bool { return e.failed[i] || e.home != nil && e.home.FailedAt(i) }
 
 // Doubtful tells whether there are addresses of which nothing was found while that proves nothing.
-func (e *Error) Doubtful() bool { return e.home == nil || e.home.Doubtful() }
+func (e *Error) Doubtful() bool { return e.home != nil && e.home.Doubtful() }
+
+// Elsewhere tells whether the i-th is not in this node's own cluster, and only what is in others is not known.
+func (e *Error) Elsewhere(i int) bool {
+	return e.failed[i] && !e.found[i] && (e.home == nil || !e.home.FailedAt(i))
+}
 
 // Error returns the first reason.
 func (e *Error) Error() string { return e.err.Error() }
@@ -217,7 +236,7 @@ func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]con
 	}
 	entries, err := d.Home.Lookup(ctx, as)
 	asking.Wait()
-	e := &Error{failed: make([]bool, len(as)), err: err}
+	e := &Error{failed: make([]bool, len(as)), found: make([]bool, len(as)), err: err}
 	if err != nil && !errors.As(err, &e.home) {
 		return nil, err // closed, or not even a part of it
 	}
@@ -226,6 +245,9 @@ func (d *Directory) Lookup(ctx context.Context, as []contracts.Address) ([][]con
 	}
 	if e.err == nil {
 		return entries, nil
+	}
+	for i := range entries {
+		e.found[i] = len(entries[i]) > 0
 	}
 	return entries, e
 }

@@ -94,7 +94,7 @@ func (w *way) count() int {
 	return w.asked
 }
 
-func (w *way) Ask(ctx context.Context, _ contracts.Subject, question []byte) ([]byte, error) {
+func (w *way) Ask(ctx context.Context, _ contracts.Subject, question []byte, _ time.Duration) ([]byte, error) {
 	w.mu.Lock()
 	state := w.state
 	if q, err := contracts.ReadPresenceQuery(question); err == nil && len(q.Addresses) > 0 { // else it is a poll
@@ -121,7 +121,7 @@ func pair(t *testing.T, test func(t *testing.T, d *across.Directory, a, b *home,
 	synctest.Test(t, func(t *testing.T) {
 		a := &home{entries: map[contracts.Address][]contracts.Entry{}, alive: []contracts.Peer{{Node: "a1", Epoch: 1}}}
 		b := &home{entries: map[contracts.Address][]contracts.Entry{}, alive: []contracts.Peer{{Node: "b1", Epoch: 1}}}
-		w := &way{to: across.New(b, nil, across.Config{Cluster: "b", Node: "b1", Nobody: errNobody})}
+		w := &way{to: across.New(b, nil, across.Config{Cluster: "b", Node: "b1", Peers: []contracts.ClusterName{"a"}, Nobody: errNobody})}
 		d := across.New(a, w, across.Config{Cluster: "a", Node: "a1", Peers: []contracts.ClusterName{"b"}, Nobody: errNobody})
 		d.Start(t.Context())
 		<-d.Missed() // of the start

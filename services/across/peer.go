@@ -20,7 +20,8 @@ const (
 	// goneAfter is how long a cluster must not answer before its nodes count as dead. Shorter would make a moment's loss
 	// of a link a loss of everybody there; longer would leave those who watch them in the dark.
 	goneAfter = 3 * time.Second
-	// spareTime is how long a cluster is not asked for addresses after it did not answer: nothing piles up behind it.
+	// spareTime is how long a cluster is not asked for addresses after it did not answer, or knew nothing: nothing piles up
+	// behind it.
 	spareTime = 500 * time.Millisecond
 )
 
@@ -30,13 +31,15 @@ type peer struct {
 	subject  contracts.Subject     // set once
 	counters struct{ asked, failed atomic.Uint64 }
 
-	mu    sync.Mutex // guards the following
-	nodes []contracts.Peer
-	heard time.Time // when it last said which nodes it has
-	down  bool      // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
-	known bool      // it was heard at least once
-	spare time.Time // not asked for addresses until then
-	signs uint64    // counts what was heard of it: a failure says nothing if there was a sign since the question
+	mu     sync.Mutex // guards the following
+	nodes  []contracts.Peer
+	heard  time.Time     // when it last said which nodes it has
+	down   bool          // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
+	known  bool          // it was heard at least once
+	failed bool          // a question was not answered since it was heard last
+	spare  time.Time     // not asked for addresses until then
+	way    time.Duration // what an answer takes, smoothed
+	signs  uint64        // counts what was heard of it: a failure says nothing if there was a sign since the question
 }
 
 // alive returns its nodes, as this cluster calls them.
@@ -54,7 +57,7 @@ func (p *peer) met(x contracts.Peer) (back bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if back = p.down; back {
-		p.down, p.heard, p.nodes = false, time.Now(), nil
+		p.down, p.failed, p.heard, p.nodes = false, false, time.Now(), nil
 	}
 	p.signs++
 	nodes := slices.DeleteFunc(slices.Clone(p.nodes), func(y contracts.Peer) bool { return y.Node == x.Node && y.Epoch < x.Epoch })
@@ -100,6 +103,7 @@ func (d *Directory) poll(ctx context.Context, p *peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
+		p.failed = true
 		if ctx.Err() == nil && p.signs == before && (errors.Is(err, d.cfg.Nobody) || time.Since(p.heard) > goneAfter) {
 			d.lost(p, err)
 		}
@@ -112,18 +116,24 @@ func (d *Directory) poll(ctx context.Context, p *peer) {
 	for i, x := range reply.Peers {
 		nodes[i] = contracts.Peer{Node: x.Node.In(p.cluster), Epoch: x.Epoch}
 	}
-	back := p.down || !p.known || time.Since(p.heard) > goneAfter
-	p.nodes, p.heard, p.down, p.known, p.spare = nodes, time.Now(), false, true, time.Time{}
+	back := p.failed || !p.known
+	p.nodes, p.heard, p.down, p.known, p.failed = nodes, time.Now(), false, true, false
 	if back {
-		d.log.InfoContext(ctx, "another cluster can be reached", slog.String("peer", string(p.cluster)), slog.Int("nodes", len(nodes)))
-		d.signal()
+		d.back(p)
 	}
+}
+
+// back notes that a cluster can be reached, after at least one question without an answer: what changed there meanwhile
+// was not told, or to too few.
+func (d *Directory) back(p *peer) {
+	d.log.Info("another cluster can be reached", slog.String("peer", string(p.cluster)))
+	d.signal()
 }
 
 // lost notes that a cluster cannot be reached. p.mu is held.
 func (d *Directory) lost(p *peer, err error) {
 	if !p.down {
-		p.down = true
+		p.down, p.failed = true, true
 		d.log.Warn("another cluster cannot be reached", slog.String("peer", string(p.cluster)), slog.Any("error", err))
 		d.signal()
 	}
@@ -143,10 +153,15 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 	reply, err := d.ask(ctx, p, as, lookupTime)
 	switch {
 	case err == nil:
+		known := false
 		for _, f := range reply.Findings {
+			known = known || f.Known
 			for i := range f.Entries {
 				f.Entries[i].Node = f.Entries[i].Node.In(p.cluster)
 			}
+		}
+		if !known { // its Redis is away, most likely
+			p.rest()
 		}
 		return reply.Findings, nil
 	case errors.Is(err, d.cfg.Nobody):
@@ -158,26 +173,51 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 		d.lost(p, err)
 		return nil, nil
 	}
-	p.mu.Lock()
-	p.spare = time.Now().Add(spareTime)
-	p.mu.Unlock()
+	p.rest()
 	return nil, err
 }
 
+// rest has the cluster not asked for addresses for a while.
+func (p *peer) rest() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spare = time.Now().Add(spareTime)
+}
+
 var errSilent = errors.New("another cluster does not answer")
+
+// askAgain is the least time after which a question is put again, for whoever got it may hang. If the way is long, it is
+// twice what an answer takes.
+const askAgain = 100 * time.Millisecond
+
+func (p *peer) again() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(askAgain, 2*p.way)
+}
+
+// took notes how long an answer took that needs nothing looked up.
+func (p *peer) took(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.way += (d - p.way) / 4
+}
 
 // ask puts one question.
 func (d *Directory) ask(ctx context.Context, p *peer, as []contracts.Address, limit time.Duration) (contracts.PresenceReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	p.counters.asked.Add(1)
-	answer, err := d.asker.Ask(ctx, p.subject, contracts.PresenceQuery{Asker: d.self, Addresses: as}.Append(nil))
+	began := time.Now()
+	answer, err := d.asker.Ask(ctx, p.subject, contracts.PresenceQuery{Asker: d.self, Addresses: as}.Append(nil), p.again())
 	var reply contracts.PresenceReply
 	if err == nil {
 		reply, err = contracts.ReadPresenceReply(answer, len(as))
 	}
 	if err != nil {
 		p.counters.failed.Add(1)
+	} else if len(as) == 0 {
+		p.took(time.Since(began))
 	}
 	return reply, err
 }

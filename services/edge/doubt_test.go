@@ -149,6 +149,7 @@ func (doubts) Error() string         { return "in doubt" }
 func (d doubts) FailedAt(i int) bool { return d[i] }
 func (doubts) Doubtful() bool        { return true }
 func (doubts) Away() bool            { return false }
+func (doubts) Elsewhere(int) bool    { return false }
 
 func (d doubtfulDirectory) Lookup(ctx context.Context, as []contracts.Address) ([][]contracts.Entry, error) {
 	found, err := d.directoryFake.Lookup(ctx, as)

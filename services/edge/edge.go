@@ -107,6 +107,8 @@ type Edge struct {
 
 	debts debts
 
+	disunited atomic.Bool // some client may have sessions in other clusters, too, where it may have one only
+
 	ghostsMu sync.Mutex
 	ghosts   []ghost // guarded by ghostsMu
 
@@ -154,7 +156,7 @@ func New(cfg Config, o Options) *Edge {
 	e.polls = make(chan struct{}, memberPolls)
 	e.groups.init(e)
 	e.friends.init(e)
-	e.debts.m = map[contracts.NodeID]time.Time{}
+	e.debts.m = map[contracts.NodeID]*debt{}
 	return e
 }
 
@@ -169,6 +171,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.resolvers.Go(e.tend)
 	e.resolvers.Go(e.bury)
 	e.resolvers.Go(e.pay)
+	e.resolvers.Go(e.reunite)
 	e.resolvers.Go(e.friends.run)
 	e.resolvers.Go(e.beat)
 	for range lookupWorkers {

@@ -166,6 +166,18 @@ func (c *courierFake) deafTo(n contracts.NodeID) {
 	c.deaf = n
 }
 
+// toldTo is how often a node was told of a change.
+func (c *courierFake) toldTo(n contracts.NodeID) (times int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.told {
+		if x == n {
+			times++
+		}
+	}
+	return times
+}
+
 // forgotten returns who was told to forget, in order.
 func (c *courierFake) forgotten() []contracts.NodeID {
 	c.mu.Lock()

@@ -16,6 +16,13 @@ const (
 	// needs it, and it finds what could not be told.
 	friendsRefresh = contracts.WatchTTL / 2
 	friendsBatch   = 256
+	friendsAtOnce  = 4 // batches looked up at a time: another cluster may be far away
+	// friendsRetry is after how long one is looked up again who could not be.
+	friendsRetry = time.Second
+	// refreshWait is the least time between two refreshes of everybody, and refreshStep how many are due in each tick of one:
+	// together they may be as many as are watched.
+	refreshWait = 2 * time.Second
+	refreshStep = 8192
 )
 
 // friends are the clients whose presence sessions of this node watch. The directory tells this node, once, when one of
@@ -30,6 +37,8 @@ type friends struct {
 	alive []contracts.Peer // as of the last tick
 	wheel wheel
 	news  []contracts.ClientID // have changed, and are to be looked up at once
+	stale bool                 // all are to be looked up anew
+	fresh time.Time            // when that was done last
 }
 
 // friend is one watched client, guarded by friends.mu.
@@ -178,14 +187,27 @@ func (f *friends) changed(a contracts.Address) {
 	f.mu.Unlock()
 }
 
-// refresh has everybody looked up anew.
+// refresh has everybody looked up anew, soon.
 func (f *friends) refresh() {
 	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stale = true // the next tick sees to it
+}
+
+// reschedule does so if it is time.
+func (f *friends) reschedule() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	now := time.Now()
-	for c, x := range f.m {
-		f.schedule(c, x, now)
+	if !f.stale || now.Sub(f.fresh) < refreshWait {
+		return
 	}
-	f.mu.Unlock() // the next tick sees to it
+	f.stale, f.fresh = false, now
+	n := 0
+	for c, x := range f.m {
+		f.schedule(c, x, now.Add(time.Duration(n/refreshStep)*friendsTick))
+		n++
+	}
 }
 
 // run looks up what is due until the edge is closed.
@@ -207,6 +229,7 @@ func (f *friends) run() {
 			f.look(news) // what fails is due again
 		case <-tick.C:
 			f.mourn()
+			f.reschedule()
 			f.look(f.due())
 		}
 	}
@@ -262,31 +285,55 @@ func (f *friends) due() []contracts.ClientID {
 }
 
 // look looks clients up and tells their watchers what is new. Those who could not be looked up are due again soon; when
-// none of a batch could, the rest is not tried.
+// none of a few batches could, the rest is not tried.
 func (f *friends) look(clients []contracts.ClientID) {
 	var away error
-	for batch := range slices.Chunk(clients, friendsBatch) {
-		entries, err := [][]contracts.Entry(nil), away
-		if err == nil {
-			entries, err = f.lookup(batch)
-		}
-		var part partialError
-		some := errors.As(err, &part) && len(entries) == len(batch)
-		failed := 0
-		f.edge.burst(func() {
-			for i, c := range batch {
-				if err == nil || some && (!part.FailedAt(i) || len(entries[i]) > 0) {
-					f.found(c, entries[i])
-				} else {
-					f.again(c, err)
-					failed++
-				}
+	for some := range slices.Chunk(clients, friendsAtOnce*friendsBatch) {
+		batches := slices.Collect(slices.Chunk(some, friendsBatch))
+		entries, errs := make([][][]contracts.Entry, len(batches)), make([]error, len(batches))
+		var asking sync.WaitGroup
+		for i, batch := range batches {
+			if errs[i] = away; away == nil {
+				asking.Go(func() { entries[i], errs[i] = f.lookup(batch) })
 			}
-		})
-		if failed == len(batch) && (!some || !part.Doubtful()) {
-			away = err
+		}
+		asking.Wait()
+		for i, batch := range batches {
+			if f.take(batch, entries[i], errs[i]) {
+				away = errs[i]
+			}
 		}
 	}
+}
+
+// take takes in what was found of a batch, and returns whether the directory is away.
+func (f *friends) take(batch []contracts.ClientID, entries [][]contracts.Entry, err error) (away bool) {
+	var part partialError
+	some := errors.As(err, &part) && len(entries) == len(batch)
+	failed := 0
+	f.edge.burst(func() {
+		for i, c := range batch {
+			switch {
+			case err == nil || some && (!part.FailedAt(i) || len(entries[i]) > 0):
+				f.found(c, entries[i])
+			case some && part.Elsewhere(i) && f.isNew(c):
+				f.found(c, nil) // as far as is known: should another cluster have it, that will be news
+				f.again(c, err)
+			default:
+				f.again(c, err)
+				failed++
+			}
+		}
+	})
+	return failed == len(batch) && (!some || !part.Doubtful())
+}
+
+// isNew tells whether nobody was told anything of a client.
+func (f *friends) isNew(c contracts.ClientID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := f.m[c]
+	return x != nil && !x.known
 }
 
 func (f *friends) lookup(batch []contracts.ClientID) ([][]contracts.Entry, error) {
@@ -304,7 +351,7 @@ func (f *friends) again(c contracts.ClientID, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if x := f.m[c]; x != nil {
-		f.schedule(c, x, time.Now().Add(friendsTick))
+		f.schedule(c, x, time.Now().Add(friendsRetry))
 		f.settled(x, err)
 	}
 }

@@ -18,6 +18,8 @@ const (
 	routeParts    = 16
 	// routeTime is how long a route is gone by: less than the watch that keeps it right, from before the lookup was sent.
 	routeTime = contracts.WatchTTL * 9 / 10
+	// partTime is how long one is gone by that may not lead to other clusters, because they do not say.
+	partTime = time.Second
 )
 
 // router finds out where messages go, and remembers it. The directory tells this node when an address that it has looked
@@ -174,6 +176,8 @@ type partialError interface {
 	Away() bool
 	// FailedAt tells whether the i-th could not be looked up. If there are entries all the same, there may be others.
 	FailedAt(i int) bool
+	// Elsewhere tells whether the i-th is not in this cluster, and only what is in others is not known.
+	Elsewhere(i int) bool
 	// Doubtful tells whether there are some that are not there, which proves nothing: the directory answers, and may have
 	// lost entries.
 	Doubtful() bool
@@ -214,8 +218,8 @@ func (r *router) settle(batch []*target, entries [][]contracts.Entry, err error,
 		switch known := err == nil || some && !part.FailedAt(i); {
 		case known && trusted:
 			r.found(t, r.others(entries[i]), began.Add(routeTime))
-		case some && trusted && len(entries[i]) > 0: // not all that there are, perhaps, and so not kept
-			r.found(t, r.others(entries[i]), time.Time{})
+		case some && trusted && len(entries[i]) > 0: // not all that there are, perhaps, and so not kept for long
+			r.found(t, r.others(entries[i]), began.Add(partTime))
 		default:
 			r.probe(t)
 		}

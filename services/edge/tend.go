@@ -30,10 +30,11 @@ func (e *Edge) tend() {
 			e.oweForeign()      // theirs as well, and nobody else tells them
 			e.groups.reassert()
 			e.assert(true)
+			e.disunited.Store(true)
 		case <-e.dir.Missed():
 			e.metrics.missed.Inc()
 			e.forget()
-			e.reunite()
+			e.disunited.Store(true)
 		case <-tick.C:
 			if e.behind.Swap(false) {
 				e.assert(false)
@@ -93,7 +94,7 @@ func (e *Edge) assert(all bool) {
 // tell makes other nodes forget where an address is, and returns when they have, or when the time for their answer is over.
 func (e *Edge) tell(a contracts.Address, nodes []contracts.NodeID) {
 	e.friends.changed(a) // here it is known at once
-	t := telling{edge: e, nodes: nodes}
+	t := telling{edge: e, address: a, nodes: nodes}
 	for i, n := range nodes {
 		if n != e.node {
 			t.Add(1)

@@ -32,6 +32,9 @@ func (e *LookupError) Doubtful() bool { return errors.Is(e.Err, ErrUncertain) }
 // Away tells whether no address of the batch could be looked up.
 func (e *LookupError) Away() bool { return len(e.Failed) == e.Asked }
 
+// Elsewhere is false: this directory knows nothing of other clusters.
+func (*LookupError) Elsewhere(int) bool { return false }
+
 // Error returns the reason and how many failed.
 func (e *LookupError) Error() string {
 	return fmt.Sprintf("%v: look up %d addresses: %v", ErrUnavailable, len(e.Failed), e.Err)
