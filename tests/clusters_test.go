@@ -136,6 +136,75 @@ func TestOneSessionPerClientHoldsAcrossClusters(t *testing.T) {
 	third.Expect("eve", "2")
 }
 
+func TestOneSessionPerClientHoldsAfterRedisWasAway(t *testing.T) {
+	t.Parallel()
+	a, b, _ := fleet.Pair(t, 1, shortRedis, fleet.Configure(func(c *node.Config) { c.Edge.Sessions = edge.SessionsSingle }))
+	first := a.Dial(0, "bob")
+	a.Nodes[0].RedisLink.Cut()
+	<-time.After(20 * time.Millisecond) // the younger one is that which began later, in milliseconds
+	second := b.Dial(0, "bob")          // cannot be told of the first
+	a.Nodes[0].RedisLink.Restore()
+	if code := first.Closed(); code != int(contracts.CloseReplaced) {
+		t.Errorf("the older session ended with %d", code)
+	}
+	mustDeliver(t, b.Dial(0, "alice"), second, "1")
+}
+
+// A cluster goes on as ever while the Redis of another one is away.
+func TestRedisOfAnotherClusterIsNotMissed(t *testing.T) {
+	t.Parallel()
+	a, b, _ := fleet.Pair(t, 2, shortRedis)
+	alice, bob := b.Dial(0, "alice"), b.Dial(1, "bob")
+	ann := a.Dial(0, "ann")
+	for _, n := range a.Nodes {
+		n.RedisLink.Cut()
+	}
+	fleet.Eventually(t, "the other cluster's Redis is away", func() bool {
+		ann.Send("nobody", "1")
+		return a.Nodes[0].Value("beeline_edge_directory_errors_total") > 0
+	})
+	before := b.Nodes[0].Value("beeline_edge_lookups_total")
+	began := time.Now()
+	for i := range 200 {
+		mustDeliver(t, alice, bob, fmt.Sprint(i))
+	}
+	if n, most := b.Nodes[0].Value("beeline_edge_lookups_total")-before, 3+time.Since(began).Seconds(); n > most {
+		t.Errorf("%v lookups for messages to one client at home, in %v", n, time.Since(began))
+	}
+	mustDeliver(t, alice, ann, "1") // her node is asked
+	for i := range 10 {
+		name := contracts.ClientID(fmt.Sprint("away", i))
+		if got := watch(t, bob, name, "alice"); !slices.Equal(got, []contracts.ClientID{"alice"}) {
+			t.Errorf("online: %v", got)
+		}
+	}
+	late := b.Dial(0, "away3")
+	expectPresence(t, bob, "away3", true)
+	late.Leave()
+	if got := watch(t, bob, "ann"); len(got) == 0 { // that nobody knows, until Redis is back
+		for _, n := range a.Nodes {
+			n.RedisLink.Restore()
+		}
+		for e := bob.Next(); e.Presence == nil || e.Presence.Client != "ann" || !e.Presence.Online; e = bob.Next() {
+		}
+	}
+}
+
+// A node whose own Redis connection is broken leaves the answer to another node of its cluster.
+func TestNodeThatKnowsNothingDoesNotAnswerForItsCluster(t *testing.T) {
+	t.Parallel()
+	a, b, _ := fleet.Pair(t, 2, shortRedis)
+	carol := a.Dial(0, "carol")
+	b.Dial(1, "bob")
+	b.Nodes[0].RedisLink.Cut()
+	for i := range 20 {
+		name := contracts.ClientID(fmt.Sprint("away", i))
+		if got := watch(t, carol, name, "bob"); !slices.Equal(got, []contracts.ClientID{"bob"}) {
+			t.Errorf("online: %v", got)
+		}
+	}
+}
+
 // apart breaks the link, and returns when each cluster has noticed.
 func apart(t *testing.T, a, b *fleet.Fleet, break_ func()) {
 	t.Helper()

@@ -276,6 +276,45 @@ func TestQuestionsOverTheBoundAreAnsweredAtOnce(t *testing.T) {
 	})
 }
 
+func TestNodeThatIsHeardBringsItsClusterBack(t *testing.T) {
+	t.Parallel()
+	pair(t, func(t *testing.T, d *across.Directory, _, b *home, w *way) {
+		t.Helper()
+		w.is("nobody")
+		<-d.Missed() // it is down
+		w.is("")
+		b.entries[bob] = []contracts.Entry{entry("b1")}
+		if d.Met(contracts.Peer{Node: "c.c1", Epoch: 1}) {
+			t.Error("a cluster that is no peer is back")
+		}
+		if !d.Met(contracts.Peer{Node: "b.b1", Epoch: 2}) {
+			t.Error("it is not said that changes may have been missed")
+		}
+		if found, err := d.Lookup(t.Context(), []contracts.Address{bob}); err != nil || len(found[0]) != 1 {
+			t.Errorf("found %v, %v", found, err)
+		}
+		<-d.Missed() // for those who have to look at everything
+		if d.Met(contracts.Peer{Node: "b.b1", Epoch: 3}) {
+			t.Error("it is back twice")
+		}
+	})
+}
+
+func TestClusterThatIsNoPeerGetsNoAnswer(t *testing.T) {
+	t.Parallel()
+	pair(t, func(t *testing.T, _ *across.Directory, _, b *home, w *way) {
+		t.Helper()
+		for _, as := range [][]contracts.Address{nil, {bob}} {
+			q := contracts.PresenceQuery{Asker: "c.c1", Addresses: as}.Append(nil)
+			w.to.Answer(t.Context(), q, func([]byte) { t.Error("answered") })
+		}
+		synctest.Wait()
+		if len(b.watchers) != 0 {
+			t.Error("looked up")
+		}
+	})
+}
+
 func TestWhatIsNoQuestionIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	pair(t, func(t *testing.T, _ *across.Directory, _, b *home, w *way) {
