@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
 )
@@ -48,31 +47,12 @@ func (d *Directory) Answer(ctx context.Context, question []byte, reply func([]by
 	}
 	d.answers.Go(func() {
 		defer func() { <-d.places }()
-		answer, known := d.look(ctx, q)
-		if !known {
-			// Redis may be away from this node only: another one that is asked should come first.
-			d.pause(ctx, unknownWait)
-		}
-		reply(answer.Append(nil))
+		reply(d.look(ctx, q).Append(nil))
 	})
 }
 
-// unknownWait is how long an answer that knows nothing is held back: a little longer than until the question is put again.
-const unknownWait = 150 * time.Millisecond
-
-// pause waits, or until the directory is closed.
-func (d *Directory) pause(ctx context.Context, t time.Duration) {
-	timer := time.NewTimer(t)
-	defer timer.Stop()
-	select {
-	case <-d.ending:
-	case <-ctx.Done():
-	case <-timer.C:
-	}
-}
-
-// look looks addresses up at home for a node of another cluster. known is false if it has found out nothing for certain.
-func (d *Directory) look(ctx context.Context, q contracts.PresenceQuery) (reply contracts.PresenceReply, known bool) {
+// look looks addresses up at home for a node of another cluster.
+func (d *Directory) look(ctx context.Context, q contracts.PresenceQuery) contracts.PresenceReply {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
 	entries, err := d.Home.LookupFor(ctx, q.Asker, q.Addresses)
@@ -84,7 +64,6 @@ func (d *Directory) look(ctx context.Context, q contracts.PresenceQuery) (reply 
 			findings[i].Entries = entries[i]
 		}
 		findings[i].Known = (err == nil || some && !part.FailedAt(i)) && trusted
-		known = known || findings[i].Known
 	}
-	return contracts.PresenceReply{Findings: findings}, known
+	return contracts.PresenceReply{Findings: findings}
 }
