@@ -190,21 +190,6 @@ func TestRedisOfAnotherClusterIsNotMissed(t *testing.T) {
 	}
 }
 
-// A node whose own Redis connection is broken leaves the answer to another node of its cluster.
-func TestNodeThatKnowsNothingDoesNotAnswerForItsCluster(t *testing.T) {
-	t.Parallel()
-	a, b, _ := fleet.Pair(t, 2, shortRedis)
-	carol := a.Dial(0, "carol")
-	b.Dial(1, "bob")
-	b.Nodes[0].RedisLink.Cut()
-	for i := range 20 {
-		name := contracts.ClientID(fmt.Sprint("away", i))
-		if got := watch(t, carol, name, "bob"); !slices.Equal(got, []contracts.ClientID{"bob"}) {
-			t.Errorf("online: %v", got)
-		}
-	}
-}
-
 // apart breaks the link, and returns when each cluster has noticed.
 func apart(t *testing.T, a, b *fleet.Fleet, break_ func()) {
 	t.Helper()

@@ -61,7 +61,6 @@ type Directory struct {
 	missed chan struct{}
 
 	places chan struct{} // for questions of other clusters that are being answered
-	ending chan struct{} // closed by Close
 	cancel context.CancelFunc
 	polls  sync.WaitGroup
 
@@ -80,7 +79,7 @@ const answerPlaces = 32
 func New(home Home, asker Asker, cfg Config) *Directory {
 	d := &Directory{
 		Home: home, cfg: cfg, self: cfg.Node.In(cfg.Cluster), asker: asker, log: cfg.Logger,
-		missed: make(chan struct{}, 1), places: make(chan struct{}, answerPlaces), ending: make(chan struct{}), cancel: func() {},
+		missed: make(chan struct{}, 1), places: make(chan struct{}, answerPlaces), cancel: func() {},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
@@ -108,10 +107,7 @@ func (d *Directory) Start(ctx context.Context) {
 // Close ends the polls, and returns when no question of another cluster is being answered any more.
 func (d *Directory) Close() {
 	d.mu.Lock()
-	if !d.closed {
-		d.closed = true
-		close(d.ending)
-	}
+	d.closed = true
 	d.mu.Unlock()
 	d.cancel()
 	d.polls.Wait()

@@ -110,6 +110,10 @@ func (w *way) Ask(ctx context.Context, _ contracts.Subject, question []byte, _ t
 	case "garbage":
 		return []byte{1, 2, 3}, nil
 	}
+	if q, err := contracts.ReadPresenceQuery(question); state == "one knows nothing" && err == nil && len(q.Addresses) > 0 {
+		w.is("")
+		return contracts.PresenceReply{Findings: make([]contracts.Finding, len(q.Addresses))}.Append(nil), nil
+	}
 	answer := make(chan []byte, 1)
 	w.to.Answer(ctx, question, func(b []byte) { answer <- b })
 	return <-answer, nil
@@ -230,6 +234,18 @@ func TestWhatTheOtherClusterDoesNotKnowIsNotTakenForGone(t *testing.T) {
 			if _, err := d.Lookup(t.Context(), []contracts.Address{bob}); !errors.As(err, &partial) || !partial.FailedAt(0) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+}
+
+func TestNodeThatKnowsNothingDoesNotSpeakForItsCluster(t *testing.T) {
+	t.Parallel()
+	pair(t, func(t *testing.T, d *across.Directory, _, b *home, w *way) {
+		t.Helper()
+		b.entries[bob] = []contracts.Entry{entry("b1")}
+		w.is("one knows nothing")
+		if found, err := d.Lookup(t.Context(), []contracts.Address{bob}); err != nil || len(found[0]) != 1 || w.count() != 2 {
+			t.Errorf("found %v, %v, by %d questions", found, err, w.count())
 		}
 	})
 }

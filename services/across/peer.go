@@ -151,17 +151,18 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 		return nil, errSilent
 	}
 	reply, err := d.ask(ctx, p, as, lookupTime)
+	for tries := 1; err == nil && !known(reply.Findings) && tries < unknownTries; tries++ {
+		reply, err = d.ask(ctx, p, as, lookupTime)
+	}
 	switch {
 	case err == nil:
-		known := false
+		if !known(reply.Findings) {
+			p.rest()
+		}
 		for _, f := range reply.Findings {
-			known = known || f.Known
 			for i := range f.Entries {
 				f.Entries[i].Node = f.Entries[i].Node.In(p.cluster)
 			}
-		}
-		if !known { // its Redis is away, most likely
-			p.rest()
 		}
 		return reply.Findings, nil
 	case errors.Is(err, d.cfg.Nobody):
@@ -175,6 +176,14 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 	}
 	p.rest()
 	return nil, err
+}
+
+// unknownTries is how often a cluster is asked that knows nothing: its Redis may be away from the node only that was asked,
+// and another one gets the question next time, most likely.
+const unknownTries = 4
+
+func known(findings []contracts.Finding) bool {
+	return slices.ContainsFunc(findings, func(f contracts.Finding) bool { return f.Known })
 }
 
 // rest has the cluster not asked for addresses for a while.
