@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, fleet.BeCrowd(context.Background(), crowd, os.Stdout))
 		os.Exit(1)
 	}
+	if nats, ok := os.LookupEnv(fleet.NATSVariable); ok {
+		if err := fleet.BeNATS(nats, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		fleet.RemoveBinary()
 		os.Exit(code)

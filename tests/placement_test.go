@@ -1,0 +1,212 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/tests/fleet"
+)
+
+func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t *testing.T) {
+	t.Parallel()
+	clients := sized(60, 1000)
+	clusters := fleet.RunClusters(t, fleet.Plan{Edges: 2}, "a", "b")
+	crowd := roamers(t, clusters...)
+	crowd.Shuffle = true
+	var (
+		mu       sync.Mutex
+		heard    = map[contracts.ClientID]int{} // messages
+		answered = map[string]int{}             // outcomes
+	)
+	crowd.Hear = func(r *fleet.Roamer, e contracts.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case e.Msg != nil:
+			heard[r.Name]++
+		case e.ID != nil:
+			answered[fleet.Outcome(e)]++
+		}
+	}
+	for _, name := range names("c", clients) { // through either registry and either gateway
+		crowd.Add(t.Context(), name, "room")
+	}
+	patiently(t, "all are connected", func() bool { return connected(crowd.All()) == clients })
+	nodes, _ := whereabouts(crowd.All())
+	var through []float64
+	for _, c := range clusters {
+		through = append(through, fleet.Metric(t, []string{c.Gateway.Admin}, "beeline_gateway_connections"))
+	}
+	t.Logf("%d clients with one key are on %v; through the gateways %v", clients, nodes, through)
+	if len(nodes) != 1 {
+		t.Fatalf("they are on %v", nodes)
+	}
+	if slices.Min(through) == 0 || through[0]+through[1] <= float64(clients) { // those of the other gateway pass both
+		t.Errorf("through the gateways %v: not all ways were taken", through)
+	}
+
+	all := crowd.All()
+	post := func(i int, frame []byte) {
+		if err := all[i].Member().Post(frame); err != nil {
+			t.Error(err)
+		}
+	}
+	round := func(id uint64, want int) { // everybody to the next, and the first to all
+		for i := range all {
+			post(i, contracts.AppendSend(nil, id, all[(i+1)%clients].Name, []byte(`"hi"`)))
+		}
+		post(0, contracts.AppendPublish(nil, id, "room", []byte(`"all"`)))
+		patiently(t, "all have arrived", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, r := range all {
+				if r != all[0] && heard[r.Name] < want { // who publishes need not hear it
+					return false
+				}
+			}
+			return answered["delivered"] == want/2*clients
+		})
+	}
+	for i := range all {
+		post(i, contracts.AppendGroup(nil, 1, contracts.OpJoin, "room"))
+	}
+	patiently(t, "all are in the group", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return answered[""] == clients
+	})
+	round(2, 2) // where the members are is asked once
+	sent, messages := metric(t, clusters[0].Admins(), "beeline_bus_sent_total")+metric(t, clusters[1].Admins(), "beeline_bus_sent_total"), brokered(clusters)
+	const rounds = 10
+	for i := range rounds {
+		round(uint64(3+i), 2*(i+2))
+	}
+	sent = metric(t, clusters[0].Admins(), "beeline_bus_sent_total") + metric(t, clusters[1].Admins(), "beeline_bus_sent_total") - sent
+	messages = brokered(clusters) - messages
+	t.Logf("%d messages to clients and %d to a group of %d: %v node messages, %d messages of NATS", rounds*clients, rounds, clients, sent, messages)
+	if sent != 0 || messages != 0 {
+		t.Errorf("a room's traffic within its instance cost %v node messages and %d messages of NATS", sent, messages)
+	}
+}
+
+// brokered is how many messages the NATS servers have handled.
+func brokered(clusters []*fleet.Cluster) (n uint64) {
+	for _, c := range clusters {
+		n += c.Messages()
+	}
+	return n
+}
+
+func TestFifthInstanceTakesAFifthOfTheKeys(t *testing.T) {
+	t.Parallel()
+	keys := sized(500, 10_000)
+	c := fleet.RunClusters(t, fleet.Plan{Edges: 4}, "a")[0]
+	direct := c.RunDirectRegistry()
+	homes := func() []string {
+		asker := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
+		defer asker.CloseIdleConnections()
+		all := make([]string, keys)
+		for i := range all {
+			body := fmt.Sprintf(`{"client":"scout","key":"room-%d"}`, i)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, direct.URL+"/v1/connections", strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := asker.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var answer contracts.Connection
+			err = json.NewDecoder(resp.Body).Decode(&answer)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %v", resp.Status, err)
+			}
+			all[i], _, _ = strings.Cut(answer.Primary.URL, "?")
+		}
+		return all
+	}
+	knows := func(edges int) {
+		fleet.Eventually(t, "the registry knows the edges", func() bool {
+			return fleet.Metric(t, []string{direct.Admin}, "beeline_registry_instances_fit") == float64(edges)
+		})
+	}
+	knows(4)
+	before := homes()
+	if again := homes(); !slices.Equal(before, again) {
+		t.Fatal("keys move though nothing has changed")
+	}
+	fifth := c.AddEdge()
+	knows(5)
+	moved, astray := 0, 0
+	for i, home := range homes() {
+		if home != before[i] {
+			moved++
+			if home != fifth.URL {
+				astray++
+			}
+		}
+	}
+	share := float64(moved) / float64(keys)
+	chance := 4 * math.Sqrt(0.2*0.8/float64(keys)) // four standard deviations
+	t.Logf("%d of %d keys have moved: %.3f; %d of them not to the new instance", moved, keys, share, astray)
+	if math.Abs(share-0.2) > chance || astray > 0 {
+		t.Errorf("%.3f of the keys have moved, and %d not to the new instance", share, astray)
+	}
+}
+
+// users are how many clients each edge has, as it says itself.
+func users(t *testing.T, c *fleet.Cluster) []float64 {
+	t.Helper()
+	var all []float64
+	for _, admin := range c.Admins() {
+		all = append(all, metric(t, []string{admin}, "beeline_edge_sessions"))
+	}
+	return all
+}
+
+func TestArrivalsAreSpreadEvenlyAndAFreshInstanceIsFilledWithoutBeingCrushed(t *testing.T) {
+	t.Parallel()
+	clients, over := sized(200, 5000), sized(time.Second, 10*time.Second)
+	c := fleet.RunClusters(t, fleet.Plan{Edges: 4}, "a")[0]
+	crowd := roamers(t, c)
+	start := time.Now()
+	roam(t, crowd, names("c", clients), over)
+	spread := users(t, c)
+	ratio := slices.Max(spread) / slices.Min(spread)
+	t.Logf("%d arrivals in %v over 4 instances: %v, largest/smallest %.3f", clients, time.Since(start).Round(time.Millisecond), spread, ratio)
+	if bar := sized(1.5, 1.1); !(ratio <= bar) {
+		t.Errorf("largest/smallest is %.3f, over %.1f", ratio, bar)
+	}
+	if sum := spread[0] + spread[1] + spread[2] + spread[3]; sum != float64(clients) {
+		t.Errorf("there are %v users, not %d", sum, clients)
+	}
+
+	// One that is empty gets those that draw it as one of two: 2 of 5 on average, not all.
+	c.AddEdge()
+	fleet.Acquaint(t, c)
+	step, most := clients/10, 0.0
+	last := 0.0
+	for i := range 5 {
+		roam(t, crowd, names(fmt.Sprint("d", i, "-"), step), over/10)
+		now := users(t, c)[4]
+		most = max(most, (now-last)/float64(step))
+		last = now
+	}
+	total := 5 * step
+	t.Logf("a fresh instance got %v of %d arrivals, and of a tenth of them %.2f at most", last, total, most)
+	if share := last / float64(total); share < sized(0.1, 0.3) || share > sized(0.7, 0.5) {
+		t.Errorf("a fresh instance got %.2f of the arrivals while it was filled, not two of five", share)
+	}
+	if bar := sized(0.9, 0.5); most > bar {
+		t.Errorf("at its height it got %.2f of the arrivals, over %.1f", most, bar)
+	}
+}
