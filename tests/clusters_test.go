@@ -25,13 +25,13 @@ func roamers(t *testing.T, clusters ...*fleet.Cluster) *fleet.Roamers {
 	return r
 }
 
-// roam adds clients evenly over a time, and waits until all are connected.
-func roam(t *testing.T, r *fleet.Roamers, all []contracts.ClientID, over time.Duration) {
+// roam adds clients evenly over a time, each with this key or none, and waits until all are connected.
+func roam(t *testing.T, r *fleet.Roamers, all []contracts.ClientID, key contracts.PlacementKey, over time.Duration) {
 	t.Helper()
 	start := time.Now()
 	for i, name := range all {
 		<-time.After(time.Until(start.Add(over * time.Duration(i) / time.Duration(len(all)))))
-		r.Add(t.Context(), name, "")
+		r.Add(t.Context(), name, key)
 	}
 	patiently(t, "all are connected", func() bool { return connected(r.All()) == len(r.All()) })
 }
@@ -171,7 +171,7 @@ func TestOneClusterCarriesEveryoneWhenTheOtherIsKilledAndGivesThemBack(t *testin
 	all := names("c", clients)
 	crowd := roamers(t, clusters...)
 	talks := newCircle(crowd)
-	roam(t, crowd, all, sized(time.Second, 5*time.Second))
+	roam(t, crowd, all, "", sized(time.Second, 5*time.Second))
 	_, before := whereabouts(crowd.All())
 	t.Logf("before: %v", before)
 	for _, c := range clusters {
@@ -201,7 +201,7 @@ func TestOneClusterCarriesEveryoneWhenTheOtherIsKilledAndGivesThemBack(t *testin
 	restarted := time.Since(returned)
 	fleet.Acquaint(t, clusters...)
 	t.Logf("a was started again in %v, and all know of it %v after that", restarted.Round(time.Millisecond), (time.Since(returned) - restarted).Round(time.Millisecond))
-	roam(t, crowd, names("d", clients), sized(time.Second, 5*time.Second))
+	roam(t, crowd, names("d", clients), "", sized(time.Second, 5*time.Second))
 	_, after := whereabouts(crowd.All())
 	t.Logf("after as many more have come: %v", after)
 	if after["a"] < clients*2/3 { // a was empty, b was not: most of the new ones

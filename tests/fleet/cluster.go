@@ -36,9 +36,10 @@ type Cluster struct {
 
 // Plan says what clusters consist of.
 type Plan struct {
-	Edges     int
-	EdgeFlags []string
-	Link      bool // puts a link between the first edge and NATS
+	Edges        int
+	EdgeFlags    []string
+	GatewayFlags []string
+	Link         bool // puts a link between the first edge and NATS
 }
 
 // Part is a process of a cluster, which can be started again.
@@ -81,6 +82,7 @@ func RunClusters(tb testing.TB, plan Plan, names ...contracts.ClusterName) []*Cl
 		c.NATS = &Part{Name: "nats", URL: natsScheme + stableAddress(tb), t: tb}
 		c.NATS.variables = []string{NATSVariable + "=" + c.NATS.host() + " " + stableAddress(tb)}
 		c.Gateway = c.part("gateway", "ws", "/v1/ws", "gateway", "--ticket-key", TicketKey, "--drain-time", "0s")
+		c.Gateway.args = append(c.Gateway.args, plan.GatewayFlags...)
 		c.Registry = c.part("registry", "http", "", "registry", "--ticket-key", TicketKey, "--anonymous", "--client-rate", "0")
 		all = append(all, c)
 	}
