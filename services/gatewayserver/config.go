@@ -1,6 +1,7 @@
 package gatewayserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,8 @@ type Config struct {
 	Hold      time.Duration // how long it is not believed that more than half of it is gone at once
 	DrainTime time.Duration // over how long clients are cut off when the gateway stops
 
+	// Dial connects to an instance or a peer; nil: the network.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger // nil: nothing is logged
 }
 

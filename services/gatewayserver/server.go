@@ -77,7 +77,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.cancel = cancel
 	s.fleet.start(background)
 	s.gateway = gateway.New(s.cfg.Gateway, gateway.Options{
-		Tickets: secrets, Fleet: s.fleet, Order: order(s.cfg.Gateway.Cluster), Logger: s.log,
+		Tickets: secrets, Fleet: s.fleet, Order: order(s.cfg.Gateway.Cluster), Dial: s.cfg.Dial, Logger: s.log,
 	})
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
