@@ -90,6 +90,9 @@ func (s *Server) start(ctx context.Context) error {
 		admin := http.NewServeMux()
 		s.health(admin)
 		admin.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{Registry: s.metrics}))
+		if s.cfg.Profiles {
+			httpserver.Profiles(admin)
+		}
 		s.http.Serve(&s.http.Admin, admin, httpserver.HeaderTime)
 	}
 	return nil
