@@ -15,8 +15,8 @@ type benchGatewayCmd struct {
 	Size        size          `name:"size" default:"128" placeholder:"${default}" help:"Data of a message, in bytes."`
 	Rate        float64       `name:"rate" default:"2000" placeholder:"${default}" help:"Messages per second of all pairs together, each at its time, so that each way carries the same; 0: as many as can be."`
 	Window      int           `name:"window" default:"16" placeholder:"${default}" help:"With --rate 0: messages of a pair that may wait for their answer."`
-	Connections int           `name:"connections" default:"2000" placeholder:"${default}" help:"Connections over which nothing is said, for what each takes of memory."`
-	Settle      time.Duration `name:"settle" default:"5s" placeholder:"${default}" help:"From the last of these to when memory is looked at, so that garbage is collected."`
+	Connections int           `name:"connections" default:"5000" placeholder:"${default}" help:"Connections over which nothing is said, for what each takes of memory."`
+	Settle      time.Duration `name:"settle" default:"8s" placeholder:"${default}" help:"From the last of these to when memory is looked at, so that garbage is collected."`
 	Warm        time.Duration `name:"warm-up" default:"2s" placeholder:"${default}" help:"Before messages are measured."`
 	For         time.Duration `name:"for" default:"10s" placeholder:"${default}" help:"How long messages are measured, on each way."`
 	Rounds      int           `name:"rounds" default:"1" placeholder:"${default}" help:"How often, each time on a system of its own and beginning with another way; then medians are told, and the least and the most."`
