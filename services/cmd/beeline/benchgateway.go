@@ -48,8 +48,13 @@ func (c *benchGatewayCmd) Run(ctx context.Context, p *process) error {
 		Ways: make([]bench.Way, 1), Connections: c.Connections, Settle: c.Settle,
 		Direct: bench.Direct{Pairs: c.Pairs, Size: int(c.Size), Rate: c.Rate, Burst: 1, Window: c.Window, Warm: c.Warm, For: c.For},
 	}
-	if err := work.Validate(f.plan()); err != nil { // before anything is started
+	// Before anything is started.
+	if err := work.Validate(f.plan()); err != nil {
 		return usagef("%w (see beeline bench gateway --help)", err)
+	}
+	var err error
+	if c.HAProxy, err = findHAProxy(c.HAProxy); err != nil {
+		return err
 	}
 	var rounds []*bench.Result
 	for work.Turn = range c.Rounds {

@@ -96,11 +96,7 @@ func findHAProxy(program string) (string, error) {
 }
 
 // startHAProxy starts HAProxy in TCP mode, as its manual has it for connections that last, and returns the address through it.
-func (s *proxiedSystem) startHAProxy(ctx context.Context, program, edge string, connections int) (string, error) {
-	path, err := findHAProxy(program)
-	if err != nil {
-		return "", err
-	}
+func (s *proxiedSystem) startHAProxy(ctx context.Context, path, edge string, connections int) (string, error) {
 	u, err := url.Parse(edge)
 	if err != nil {
 		return "", err
