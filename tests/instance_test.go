@@ -174,6 +174,9 @@ func TestInstanceThatIsNotReadyIsReplacedByItsAlternate(t *testing.T) {
 	t.Logf("it gets no more clients %v after it lost NATS", time.Since(start).Round(time.Millisecond))
 	s.diverted(t, n, took)
 	s.undisturbed(t, start)
+	if s.Link.Broken() == 0 {
+		t.Error("its link to NATS was not cut")
+	}
 	s.Link.Restore()
 	fleet.Eventually(t, "it serves its key again", func() bool {
 		n, _ := s.next(t, s.ticket(t, s.key))

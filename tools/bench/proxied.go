@@ -54,7 +54,7 @@ func (p Proxied) Validate(env Env) error {
 }
 
 func (p Proxied) idle() Idle {
-	return Idle{Connections: p.Connections, Settle: p.Settle, For: time.Second}
+	return Idle{Connections: p.Connections, Settle: p.Settle, For: 100 * time.Millisecond} // what it is to keep them is not asked
 }
 
 // Run takes one way after the other. env.Servers is the node.
