@@ -96,8 +96,7 @@ func (s *stage) undisturbed(t *testing.T, since time.Time) {
 	t.Helper()
 	for _, r := range s.crowd.All() {
 		if n, _, at := r.State(); n != contracts.NodeID(s.victim.Name) || at.After(since) {
-			lost, _ := r.Trouble()
-			t.Fatalf("%s is on %q: %v", r.Name, n, lost)
+			t.Fatalf("%s is on %q: %v", r.Name, n, r.Lost())
 		}
 	}
 }

@@ -27,21 +27,7 @@ func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t 
 	clusters := fleet.RunClusters(t, fleet.Plan{Edges: 2, GatewayFlags: patientGateway()}, "a", "b")
 	crowd := roamers(t, clusters...)
 	crowd.Shuffle = true
-	var (
-		mu       sync.Mutex
-		heard    = map[contracts.ClientID]int{} // messages
-		answered = map[string]int{}             // outcomes
-	)
-	crowd.Hear = func(r *fleet.Roamer, e contracts.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch {
-		case e.Msg != nil:
-			heard[r.Name]++
-		case e.ID != nil:
-			answered[fleet.Outcome(e)]++
-		}
-	}
+	r := newRoom(crowd)
 	roam(t, crowd, names("c", clients), "room", sized(time.Second/5, 2*time.Second)) // through either registry and either gateway
 	nodes, _ := whereabouts(crowd.All())
 	var through []float64
@@ -56,42 +42,13 @@ func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t 
 		t.Errorf("through the gateways %v: not all ways were taken", through)
 	}
 
-	all := crowd.All()
-	post := func(i int, frame []byte) {
-		if err := all[i].Member().Post(frame); err != nil {
-			t.Error(err)
-		}
-	}
-	round := func(id uint64, want int) { // everybody to the next, and the first to all
-		for i := range all {
-			post(i, contracts.AppendSend(nil, id, all[(i+1)%clients].Name, []byte(`"hi"`)))
-		}
-		post(0, contracts.AppendPublish(nil, id, "room", []byte(`"all"`)))
-		patiently(t, "all have arrived", func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, r := range all {
-				if r != all[0] && heard[r.Name] < want { // who publishes need not hear it
-					return false
-				}
-			}
-			return answered["delivered"] == want/2*clients
-		})
-	}
-	for i := range all {
-		post(i, contracts.AppendGroup(nil, 1, contracts.OpJoin, "room"))
-	}
-	patiently(t, "all are in the group", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return answered[""] == clients
-	})
-	round(2, 2) // where the members are is asked once
+	r.gather(t)
+	r.talk(t) // where the members are is asked once
 	admins := slices.Concat(clusters[0].Admins(), clusters[1].Admins())
 	sent, before := metric(t, admins, "beeline_bus_sent_total"), brokered(clusters)
 	const rounds = 10
-	for i := range rounds {
-		round(uint64(3+i), 2*(i+2))
+	for range rounds {
+		r.talk(t)
 	}
 	sent = metric(t, admins, "beeline_bus_sent_total") - sent
 	messages := brokered(clusters) - before
@@ -100,12 +57,78 @@ func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t 
 		t.Errorf("a room's traffic within its instance cost %v node messages and %d messages of NATS", sent, messages)
 	}
 	// And this is how they would be seen: somebody of another room, on the other edge of that cluster.
-	_, home, _ := all[0].State()
+	_, home, _ := crowd.All()[0].State()
 	i := slices.IndexFunc(clusters, func(c *fleet.Cluster) bool { return c.Name == home })
-	stranger := slices.IndexFunc(clusters[i].Edges, func(e *fleet.Part) bool { return nodes[contracts.NodeID(e.Name)] == 0 })
-	if got := connectTo(t, clusters[i].Edges[stranger].URL, "stranger").Send(all[0].Name, `1`); got != "delivered" || brokered(clusters) == before+messages {
+	other := slices.IndexFunc(clusters[i].Edges, func(e *fleet.Part) bool { return nodes[contracts.NodeID(e.Name)] == 0 })
+	if got := connectTo(t, clusters[i].Edges[other].URL, "stranger").Send("c0", `1`); got != "delivered" || brokered(clusters) == before+messages {
 		t.Errorf("a message from another instance: %s, and no message of NATS was counted", got)
 	}
+}
+
+// room is clients that talk to each other and in a group.
+type room struct {
+	crowd *fleet.Roamers
+	talks int // so far
+
+	mu       sync.Mutex                 // guards the following
+	heard    map[contracts.ClientID]int // messages
+	answered map[string]int             // outcomes
+}
+
+func newRoom(crowd *fleet.Roamers) *room {
+	r := &room{crowd: crowd, heard: map[contracts.ClientID]int{}, answered: map[string]int{}}
+	crowd.Hear = func(who *fleet.Roamer, e contracts.Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		switch {
+		case e.Msg != nil:
+			r.heard[who.Name]++
+		case e.ID != nil:
+			r.answered[fleet.Outcome(e)]++
+		}
+	}
+	return r
+}
+
+func (r *room) post(t *testing.T, i int, frame []byte) {
+	t.Helper()
+	if err := r.crowd.All()[i].Member().Post(frame); err != nil {
+		t.Error(err)
+	}
+}
+
+// gather makes all members of the group.
+func (r *room) gather(t *testing.T) {
+	t.Helper()
+	for i := range r.crowd.All() {
+		r.post(t, i, contracts.AppendGroup(nil, 1, contracts.OpJoin, "room"))
+	}
+	patiently(t, "all are in the group", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.answered[""] == len(r.crowd.All())
+	})
+}
+
+// talk lets everybody send to the next one, and the first to all, and waits until everything was answered and has arrived.
+func (r *room) talk(t *testing.T) {
+	t.Helper()
+	all := r.crowd.All()
+	r.talks++
+	for i := range all {
+		r.post(t, i, contracts.AppendSend(nil, uint64(2*r.talks), all[(i+1)%len(all)].Name, []byte(`"hi"`)))
+	}
+	r.post(t, 0, contracts.AppendPublish(nil, uint64(2*r.talks+1), "room", []byte(`"all"`)))
+	patiently(t, "all have heard", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, one := range all[1:] { // who publishes need not hear it
+			if r.heard[one.Name] < 2*r.talks {
+				return false
+			}
+		}
+		return r.answered["delivered"] == r.talks*len(all) && r.answered["sent"] == r.talks
+	})
 }
 
 // brokered is how many messages the NATS servers have handled.
@@ -116,49 +139,52 @@ func brokered(clusters []*fleet.Cluster) (n uint64) {
 	return n
 }
 
+// homes are the instances to which a registry sends the clients of so many keys.
+func homes(t *testing.T, registry string, keys int) []string {
+	t.Helper()
+	asker := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
+	defer asker.CloseIdleConnections()
+	all := make([]string, keys)
+	for i := range all {
+		body := fmt.Sprintf(`{"client":"scout","key":"room-%d"}`, i)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, registry+"/v1/connections", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := asker.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer contracts.Connection
+		err = json.NewDecoder(resp.Body).Decode(&answer)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %v", resp.Status, err)
+		}
+		all[i], _, _ = strings.Cut(answer.Primary.URL, "?")
+	}
+	return all
+}
+
 func TestFifthInstanceTakesAFifthOfTheKeys(t *testing.T) {
 	t.Parallel()
 	keys := sized(500, 10_000)
 	c := fleet.RunClusters(t, fleet.Plan{Edges: 4}, "a")[0]
 	direct := c.RunDirectRegistry()
-	homes := func() []string {
-		asker := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}
-		defer asker.CloseIdleConnections()
-		all := make([]string, keys)
-		for i := range all {
-			body := fmt.Sprintf(`{"client":"scout","key":"room-%d"}`, i)
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, direct.URL+"/v1/connections", strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp, err := asker.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var answer contracts.Connection
-			err = json.NewDecoder(resp.Body).Decode(&answer)
-			_ = resp.Body.Close()
-			if err != nil || resp.StatusCode != http.StatusOK {
-				t.Fatalf("%s: %v", resp.Status, err)
-			}
-			all[i], _, _ = strings.Cut(answer.Primary.URL, "?")
-		}
-		return all
-	}
 	knows := func(edges int) {
 		fleet.Eventually(t, "the registry knows the edges", func() bool {
 			return fleet.Metric(t, []string{direct.Admin}, "beeline_registry_instances_fit") == float64(edges)
 		})
 	}
 	knows(4)
-	before := homes()
-	if again := homes(); !slices.Equal(before, again) {
+	before := homes(t, direct.URL, keys)
+	if again := homes(t, direct.URL, keys); !slices.Equal(before, again) {
 		t.Fatal("keys move though nothing has changed")
 	}
 	fifth := c.AddEdge()
 	knows(5)
 	moved, astray := 0, 0
-	for i, home := range homes() {
+	for i, home := range homes(t, direct.URL, keys) {
 		if home != before[i] {
 			moved++
 			if home != fifth.URL {

@@ -42,7 +42,6 @@ type Roamer struct {
 	member *Member    // nil: not connected
 	since  time.Time  // when it was last ready, or lost its connection
 	lost   error      // why it did
-	tried  int        // addresses that did not take it
 }
 
 // Add starts a client; with a key, it goes where that belongs. Close ends it.
@@ -83,11 +82,11 @@ func (r *Roamer) State() (n contracts.NodeID, c contracts.ClusterName, since tim
 	return r.member.Ready.Node, r.member.Ready.Cluster, r.since
 }
 
-// Trouble says how it lost its last connection, and how many addresses have refused it so far.
-func (r *Roamer) Trouble() (lost error, tried int) {
+// Lost says how it lost its last connection; nil while it has one.
+func (r *Roamer) Lost() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lost, r.tried
+	return r.lost
 }
 
 const (
@@ -150,9 +149,6 @@ func (r *Roamer) enter(ctx context.Context) (*Member, *contracts.Connection, err
 				return m, &answer, nil
 			}
 			errs = append(errs, err)
-			r.mu.Lock()
-			r.tried++
-			r.mu.Unlock()
 		}
 		return nil, &answer, errors.Join(errs...)
 	}
