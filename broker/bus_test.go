@@ -247,6 +247,27 @@ func TestCutConnectionIsUnavailableAtOnceAndHeals(t *testing.T) {
 	eventually(t, "sends arrive again", func() bool { return send() == contracts.StatusDelivered })
 }
 
+func TestChangeOfTheConnectionIsTold(t *testing.T) {
+	t.Parallel()
+	link := brokertest.NewLink(t, brokertest.New(t).URL())
+	conn := brokertest.Connect(t, "nats://"+link.Addr())
+	changed := func(connected bool) {
+		t.Helper()
+		select {
+		case <-conn.Changed():
+		case <-time.After(20 * time.Second):
+			t.Fatal("it is not told")
+		}
+		if conn.Connected() != connected {
+			t.Errorf("told, and connected: %v", conn.Connected())
+		}
+	}
+	link.Cut()
+	changed(false)
+	link.Restore()
+	changed(true)
+}
+
 func TestAnswersForAPredecessorAreNotTaken(t *testing.T) {
 	t.Parallel()
 	server := brokertest.New(t)

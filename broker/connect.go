@@ -21,8 +21,9 @@ var ErrConnect = errors.New("cannot connect to NATS")
 // Conn is a connection to NATS that fails in the open: what cannot be sent now is an error, not a buffer; it reconnects
 // for ever; and it notices a dead link in about three seconds. It is safe for concurrent use.
 type Conn struct {
-	nc  *nats.Conn
-	log *slog.Logger
+	nc      *nats.Conn
+	log     *slog.Logger
+	changed chan struct{} // holds one
 
 	slow       atomic.Uint64 // episodes in which a subscription could not keep up
 	reconnects atomic.Uint64
@@ -40,7 +41,7 @@ const (
 // Connect connects to one of the servers. The first connection must succeed, so that what is wrong with the address is
 // seen at once; ctx bounds it. The error wraps [ErrConnect].
 func Connect(ctx context.Context, cfg Config) (*Conn, error) {
-	c := &Conn{log: cfg.Logger}
+	c := &Conn{log: cfg.Logger, changed: make(chan struct{}, 1)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -87,12 +88,14 @@ func (c *Conn) options(cfg Config, timeout time.Duration) []nats.Option {
 		nats.SkipSubjectValidation(), // contracts builds all subjects
 		nats.ErrorHandler(c.failed),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			c.change()
 			if err != nil {
 				c.log.Warn("nats connection lost", slog.Any("error", err))
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
 			c.reconnects.Add(1)
+			c.change()
 			c.log.Info("nats connected again", slog.String("server", nc.ConnectedServerName()))
 		}),
 		nats.LameDuckModeHandler(func(nc *nats.Conn) {
@@ -128,6 +131,16 @@ func (c *Conn) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 
 // Connected tells whether the connection is up now.
 func (c *Conn) Connected() bool { return c.nc.IsConnected() }
+
+// Changed tells one reader that the connection was lost or made again since it last looked.
+func (c *Conn) Changed() <-chan struct{} { return c.changed }
+
+func (c *Conn) change() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
+}
 
 // Reconnects counts how often the connection was lost and made again.
 func (c *Conn) Reconnects() uint64 { return c.reconnects.Load() }

@@ -29,7 +29,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, fleet.BeCrowd(context.Background(), crowd, os.Stdout))
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	if nats, ok := os.LookupEnv(fleet.NATSVariable); ok {
+		if err := fleet.BeNATS(nats, os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	// A server of net/http lingers for half a second over a request that it could not read, and does not wait for that.
+	lingering := goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait")
+	goleak.VerifyTestMain(m, lingering, goleak.Cleanup(func(code int) {
 		fleet.RemoveBinary()
 		os.Exit(code)
 	}))

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,34 +20,10 @@ import (
 // The promises that are about many clients. They run with a few at each change, and with as many as they name under
 // `./task prove`, against edges that are processes of their own.
 
-// metric sums a metric over the edges that live, as they say on their admin listeners.
-func metric(t *testing.T, admins []string, name string) (sum float64) {
+// metric is [fleet.Metric].
+func metric(t *testing.T, admins []string, name string) float64 {
 	t.Helper()
-	for _, admin := range admins {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, admin+"/metrics", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(body)) {
-			if strings.HasPrefix(line, name) && strings.ContainsAny(line[len(name):len(name)+1], "{ ") {
-				v, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:]), 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				sum += v
-			}
-		}
-	}
-	return sum
+	return fleet.Metric(t, admins, name)
 }
 
 var processed = regexp.MustCompile(`total_commands_processed:(\d+)`)

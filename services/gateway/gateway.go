@@ -41,7 +41,7 @@ type Config struct {
 
 	MaxConnections int           // proxied at a time; more are refused with 503
 	AnswerTime     time.Duration // for an instance to accept the connection and answer the upgrade, before the next is tried
-	StallTime      time.Duration // for a side to take what is written to it
+	StallTime      time.Duration // for a side to take what is written to it, at least; at most half as much more
 }
 
 // DefaultConfig returns settings for production.

@@ -24,7 +24,9 @@ func newMetrics(g *Gateway) *metrics {
 	}, []string{"status"})
 	m.all = append(m.all, m.refused, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "beeline_gateway_connections", Help: "Clients that are proxied now.",
-	}, func() float64 { return float64(g.Connections()) }))
+	}, func() float64 { return float64(g.Connections()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "beeline_gateway_instances", Help: "Instances of this cluster that the gateway knows.",
+	}, func() float64 { return float64(len(g.o.Fleet.Instances())) }))
 	return m
 }
 

@@ -56,7 +56,7 @@ func (g *Gateway) reach(r *http.Request, t contracts.Ticket) (*upstream, *refusa
 		if n == mostTries {
 			break
 		}
-		up, no, err := g.try(r, i.Load.URL, r.URL.Path)
+		up, no, err := g.try(r, i.Load.URL, r.URL.Path, g.cfg.AnswerTime)
 		switch {
 		case err == nil:
 			g.outliers.served(i.Peer, time.Now())
@@ -82,7 +82,8 @@ func (g *Gateway) passOn(r *http.Request, t contracts.Ticket) (*upstream, *refus
 	peers := slices.Clone(g.cfg.Peers[t.Cluster])
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for _, p := range peers {
-		up, no, err := g.try(r, "ws://"+p+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery)
+		// It may have to pass over instances of its own: who gave up on it meanwhile would part clients of one key.
+		up, no, err := g.try(r, "ws://"+p+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery, mostTries*g.cfg.AnswerTime)
 		if err == nil {
 			g.metrics.passedOn.Inc()
 			return up, no
@@ -92,9 +93,9 @@ func (g *Gateway) passOn(r *http.Request, t contracts.Ticket) (*upstream, *refus
 	return nil, nil
 }
 
-// try connects to an address and repeats the client's upgrade there, within AnswerTime. It returns the connection, or what
+// try connects to an address, which may take AnswerTime, and repeats the client's upgrade there. It returns the connection, or what
 // the other side has to say against the client, or an error that is the other side's own.
-func (g *Gateway) try(r *http.Request, address, target string) (*upstream, *refusal, error) {
+func (g *Gateway) try(r *http.Request, address, target string, within time.Duration) (*upstream, *refusal, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "ws" {
 		return nil, nil, fmt.Errorf("an instance reports an address that no gateway can use: %w", err)
@@ -103,9 +104,11 @@ func (g *Gateway) try(r *http.Request, address, target string) (*upstream, *refu
 	if u.Port() == "" {
 		host = net.JoinHostPort(u.Hostname(), defaultPort)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.AnswerTime)
+	ctx, cancel := context.WithTimeout(r.Context(), within)
 	defer cancel()
-	conn, err := g.o.Dial(ctx, "tcp", host)
+	dialing, connected := context.WithTimeout(ctx, g.cfg.AnswerTime)
+	defer connected()
+	conn, err := g.o.Dial(dialing, "tcp", host)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial: %w", err)
 	}

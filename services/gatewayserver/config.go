@@ -1,6 +1,7 @@
 package gatewayserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,10 +17,11 @@ import (
 type Config struct {
 	Redis presence.Redis // of the gateway's own cluster: which edges live, and what they report
 
-	Listen  string // address for clients, host:port; port 0 picks one
-	Admin   string // address for metrics and health; empty: none. Keep it on loopback
-	TLSCert string // PEM file; with TLSKey it turns TLS on
-	TLSKey  string // PEM file
+	Listen   string // address for clients, host:port; port 0 picks one
+	Admin    string // address for metrics and health; empty: none. Keep it on loopback
+	Profiles bool   // /debug/pprof on the admin address
+	TLSCert  string // PEM file; with TLSKey it turns TLS on
+	TLSKey   string // PEM file
 
 	TicketKeys []string // one or two, in base64, as the registry has them. See contracts.ParseTicketSecret
 
@@ -29,6 +31,8 @@ type Config struct {
 	Hold      time.Duration // how long it is not believed that more than half of it is gone at once
 	DrainTime time.Duration // over how long clients are cut off when the gateway stops
 
+	// Dial connects to an instance or a peer; nil: the network.
+	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
 	Logger *slog.Logger // nil: nothing is logged
 }
 

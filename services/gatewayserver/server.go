@@ -77,7 +77,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.cancel = cancel
 	s.fleet.start(background)
 	s.gateway = gateway.New(s.cfg.Gateway, gateway.Options{
-		Tickets: secrets, Fleet: s.fleet, Order: order(s.cfg.Gateway.Cluster), Logger: s.log,
+		Tickets: secrets, Fleet: s.fleet, Order: order(s.cfg.Gateway.Cluster), Dial: s.cfg.Dial, Logger: s.log,
 	})
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -90,6 +90,9 @@ func (s *Server) start(ctx context.Context) error {
 		admin := http.NewServeMux()
 		s.health(admin)
 		admin.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{Registry: s.metrics}))
+		if s.cfg.Profiles {
+			httpserver.Profiles(admin)
+		}
 		s.http.Serve(&s.http.Admin, admin, httpserver.HeaderTime)
 	}
 	return nil

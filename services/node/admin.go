@@ -2,12 +2,13 @@ package node
 
 import (
 	"net/http"
-	"net/http/pprof"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/beeline-rt/beeline/services/httpserver"
 )
 
 // health serves what a load balancer asks: healthz, the process runs; readyz, it takes new clients.
@@ -41,11 +42,7 @@ func (n *Node) adminHandler() http.Handler {
 	n.health(mux)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{Registry: n.registry}))
 	if n.cfg.Profiles {
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		httpserver.Profiles(mux)
 	}
 	return mux
 }

@@ -153,12 +153,18 @@ func (n *Node) connect(ctx context.Context, epoch contracts.Epoch) error {
 	return err
 }
 
-// watch ends the node when it lost its lease.
+// watch ends the node when it lost its lease, and reports at once when it is not ready any more, or ready again.
 func (n *Node) watch(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-n.dir.Lost():
-		n.http.Fail(ErrLeaseLost)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.dir.Lost():
+			n.http.Fail(ErrLeaseLost)
+			return
+		case <-n.conn.Changed():
+			n.dir.Announce()
+		}
 	}
 }
 

@@ -81,6 +81,19 @@ func (c *Crowd) Join(ctx context.Context, names []contracts.ClientID, url func(i
 
 // Add connects one client, and returns when it is ready.
 func (c *Crowd) Add(ctx context.Context, name contracts.ClientID, url string) (*Member, error) {
+	m, err := join(ctx, name, url)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.members = append(c.members, m)
+	c.mu.Unlock()
+	c.readers.Go(func() { c.read(m) })
+	return m, nil
+}
+
+// join connects and logs in. ctx bounds that and nothing else.
+func join(ctx context.Context, name contracts.ClientID, url string) (*Member, error) {
 	d := websocket.Dialer{
 		Subprotocols: []string{contracts.Subprotocol}, HandshakeTimeout: Patience, ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
 		NetDialContext: (&net.Dialer{}).DialContext,
@@ -90,6 +103,7 @@ func (c *Crowd) Add(ctx context.Context, name contracts.ClientID, url string) (*
 		return nil, err
 	}
 	_ = resp.Body.Close()
+	stop := context.AfterFunc(ctx, func() { _ = ws.Close() })
 	m := &Member{Name: name, ws: ws}
 	err = m.Post(contracts.AppendAuth(nil, contracts.Auth{Client: name}))
 	var first contracts.Event
@@ -102,15 +116,14 @@ func (c *Crowd) Add(ctx context.Context, name contracts.ClientID, url string) (*
 	if err == nil && first.Ready == nil {
 		err = fmt.Errorf("got %+v, not ready", first)
 	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
 	if err != nil {
 		_ = ws.Close()
 		return nil, err
 	}
 	m.Ready = *first.Ready
-	c.mu.Lock()
-	c.members = append(c.members, m)
-	c.mu.Unlock()
-	c.readers.Go(func() { c.read(m) })
 	return m, nil
 }
 

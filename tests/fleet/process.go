@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/beeline-rt/beeline/broker/brokertest"
@@ -104,6 +105,23 @@ func (p *Process) start() {
 func (p *Process) Kill() {
 	p.once.Do(func() { _ = p.Cmd.Process.Kill() })
 	<-p.done
+}
+
+// Pause stops the program where it is, as one that hangs: its connections stay open, and nothing answers. A program that is
+// paused can still be killed.
+func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused program go on.
+func (p *Process) Resume() { p.signal(syscall.SIGCONT) }
+
+// Terminate asks the program to stop in good order.
+func (p *Process) Terminate() { p.signal(syscall.SIGTERM) }
+
+func (p *Process) signal(s os.Signal) {
+	p.t.Helper()
+	if err := p.Cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("signal %s: %v", p.Cmd.Args, err)
+	}
 }
 
 // Wait waits for the program to end by itself and returns its exit code.

@@ -15,6 +15,9 @@ type Env struct {
 	Servers []usage.Process                     // whom to charge; none: then no CPU and no memory are told
 	Token   func(client string) (string, error) // what a client logs in with; nil: by its name
 
+	// Query returns what a client adds to the address that it connects to, such as a ticket; nil: nothing.
+	Query func(client string) string
+
 	// Command starts this program as one of its parts, whose name is added to it. See [ServePart].
 	Command []string
 	// Progress is told how it goes, in a few words, about once a second. nil: nobody looks.
@@ -63,6 +66,9 @@ func (e Env) progress(text string) {
 // login says how a client of this run connects to a node.
 func (e Env) login(client string, node int) (Login, error) {
 	l := Login{URL: e.URLs[node%len(e.URLs)], Client: client}
+	if e.Query != nil {
+		l.URL += "?" + e.Query(client)
+	}
 	if e.Token == nil {
 		return l, nil
 	}

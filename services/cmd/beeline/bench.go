@@ -16,13 +16,14 @@ import (
 
 // benchCmd measures what a message costs.
 type benchCmd struct {
-	Direct benchDirectCmd `cmd:"" help:"Messages between pairs of clients on different nodes: what one costs, and how long it takes."`
-	Fanout benchFanoutCmd `cmd:"" help:"Messages to a group whose members are on all nodes: what a delivery costs, and how long it takes."`
-	Idle   benchIdleCmd   `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
-	Storm  benchStormCmd  `cmd:"" help:"Clients that lose their node at once: how long until all are back, and what it takes."`
-	Churn  benchChurnCmd  `cmd:"" help:"Messages while recipients reconnect all the time: what is lost, doubled or out of order."`
-	Check  benchCheckCmd  `cmd:"" help:"Compare short runs with the baseline that is kept with the source, and fail when one is 25 % worse."`
-	Part   benchPartCmd   `cmd:"" hidden:"" help:"Be a part of a measurement. Only bench itself starts it."`
+	Direct  benchDirectCmd  `cmd:"" help:"Messages between pairs of clients on different nodes: what one costs, and how long it takes."`
+	Fanout  benchFanoutCmd  `cmd:"" help:"Messages to a group whose members are on all nodes: what a delivery costs, and how long it takes."`
+	Idle    benchIdleCmd    `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
+	Storm   benchStormCmd   `cmd:"" help:"Clients that lose their node at once: how long until all are back, and what it takes."`
+	Churn   benchChurnCmd   `cmd:"" help:"Messages while recipients reconnect all the time: what is lost, doubled or out of order."`
+	Gateway benchGatewayCmd `cmd:"" help:"Messages and connections through a gateway, beside the same through HAProxy: what each costs."`
+	Check   benchCheckCmd   `cmd:"" help:"Compare short runs with the baseline that is kept with the source, and fail when one is 25 % worse."`
+	Part    benchPartCmd    `cmd:"" hidden:"" help:"Be a part of a measurement. Only bench itself starts it."`
 }
 
 // Help is the text between the usage and the flags.
@@ -183,6 +184,11 @@ func (f *benchFlags) run(ctx context.Context, p *process, w bench.Work, settings
 	if err != nil {
 		return err
 	}
+	return f.conclude(p, report)
+}
+
+// conclude tells what the rounds have shown. Its error is what was not kept.
+func (f *benchFlags) conclude(p *process, report *bench.Report) error {
 	if err := f.tell(p, report); err != nil {
 		return err
 	}

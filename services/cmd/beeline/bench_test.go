@@ -53,6 +53,9 @@ func TestBenchRefusesWhatCannotBeMeasured(t *testing.T) {
 		"storm --self --edges 1":               {"two nodes"},
 		"churn --self --share 2":               {"share"},
 		"check --rounds 0":                     {"--rounds"},
+		"gateway --rounds 0":                   {"--rounds"},
+		"gateway --connections 2000000000":     {"ulimit -n"},
+		"gateway --haproxy nonsense":           {"--haproxy", "install HAProxy"},
 		"direct --self --nonsense":             {"beeline bench direct --help"},
 	} {
 		call(t, "", nil, append([]string{"bench"}, strings.Fields(args)...)...).refused(t, words...)
@@ -62,7 +65,7 @@ func TestBenchRefusesWhatCannotBeMeasured(t *testing.T) {
 func TestHelpOfBenchTeaches(t *testing.T) {
 	t.Parallel()
 	for command, words := range map[string][]string{
-		"":       {"beeline bench direct --self", "direct", "fanout", "idle", "storm", "churn", "check"},
+		"":       {"beeline bench direct --self", "direct", "fanout", "idle", "storm", "churn", "gateway", "check"},
 		"direct": {"--floor", "--rate 5000", "when a message was due"},
 	} {
 		r := call(t, "", nil, strings.Fields("bench "+command+" --help")...)

@@ -87,7 +87,7 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 		if profiles {
 			args = append(args, "--profiles")
 		}
-		e, err := startEdgeChild(ctx, command[0], args)
+		e, err := startEdgeChild(ctx, args[2], command[0], args)
 		if err != nil {
 			return err
 		}
@@ -132,9 +132,9 @@ func (s *selfSystem) stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// startEdgeChild starts an edge and waits until it is ready.
-func startEdgeChild(ctx context.Context, program string, args []string) (*edgeChild, error) {
-	e := &edgeChild{name: args[2], said: &tail{}}
+// startEdgeChild starts an edge, or what clients connect to as they do to an edge, and waits until it is ready.
+func startEdgeChild(ctx context.Context, name, program string, args []string) (*edgeChild, error) {
+	e := &edgeChild{name: name, said: &tail{}}
 	// Not bound to ctx: it is stopped in its order.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 	cmd.SysProcAttr = childAttributes()
@@ -145,7 +145,7 @@ func startEdgeChild(ctx context.Context, program string, args []string) (*edgeCh
 	defer write.Close()
 	cmd.Stdout, cmd.Stderr = write, e.said
 	if e.child, err = startChild(cmd); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the edge %s: %w", e.name, err), read.Close())
+		return nil, errors.Join(fmt.Errorf("start %s: %w", e.name, err), read.Close())
 	}
 	lines := make(chan string, 1)
 	go func() { // ends with the edge
@@ -175,7 +175,7 @@ func startEdgeChild(ctx context.Context, program string, args []string) (*edgeCh
 		err = ctx.Err()
 	}
 	_ = e.stop(context.WithoutCancel(ctx))
-	return nil, fmt.Errorf("start the edge %s: %w: %s", e.name, err, e.said)
+	return nil, fmt.Errorf("start %s: %w: %s", e.name, err, e.said)
 }
 
 // tail keeps the beginning of what a process says, which is where the reason of a failure is.

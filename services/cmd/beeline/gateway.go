@@ -49,6 +49,7 @@ type gatewayBehindFlags struct {
 type gatewayOperationFlags struct {
 	Config    string        `name:"config" placeholder:"FILE" help:"YAML or JSON file with lines name: value; the names are those of these flags."`
 	Admin     string        `name:"admin" default:"${gateway_admin}" placeholder:"${default}" help:"Address for /metrics, /healthz and /readyz, host:port; none turns it off. It asks for no password: keep it on loopback or in a private network."`
+	Profiles  bool          `name:"profiles" help:"Serve /debug/pprof there too."`
 	DrainTime time.Duration `name:"drain-time" default:"${gateway_drain}" placeholder:"${default}" help:"Over how long clients are cut off when the gateway stops, so that they do not all come back at once."`
 	Log       logFlags      `embed:""`
 }
@@ -123,6 +124,7 @@ func (c *gatewayCmd) config() (gatewayserver.Config, error) {
 	if cfg.Admin = c.Operation.Admin; cfg.Admin == "none" {
 		cfg.Admin = ""
 	}
+	cfg.Profiles = c.Operation.Profiles
 	cfg.DrainTime, cfg.Poll, cfg.Hold = c.Operation.DrainTime, c.Behind.Poll, c.Behind.Hold
 	g := &cfg.Gateway
 	g.Cluster, g.Proxy, g.AnswerTime = contracts.ClusterName(c.Behind.Cluster), c.Behind.Proxy, c.Behind.AnswerTime
