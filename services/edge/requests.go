@@ -65,6 +65,7 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.refuse(req, bad)
 	case req.Op == contracts.OpPing:
 		s.push(contracts.AppendPong(nil, *req), receipt{})
+	case req.Op == contracts.OpPong: // that it came is enough
 	case req.Op == contracts.OpAuth:
 		s.authenticate(req)
 	case !s.logged:
