@@ -31,14 +31,19 @@ type Part struct {
 	server *http.Server // nil until it serves
 }
 
-// Secure has the listener speak TLS with the certificate and key in these PEM files. The error is [ErrTLS].
-func (p *Part) Secure(cert, key string) error {
+// Secure has the listener speak TLS with the certificate and key in these PEM files, for HTTP. The error is [ErrTLS].
+func (p *Part) Secure(cert, key string) error { return p.secure(cert, key, "http/1.1") }
+
+// SecureTCP is Secure for what is no HTTP: whatever protocol a client names is taken.
+func (p *Part) SecureTCP(cert, key string) error { return p.secure(cert, key) }
+
+func (p *Part) secure(cert, key string, protocols ...string) error {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}
 	p.Listener = tls.NewListener(p.Listener, &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: protocols,
 	})
 	return nil
 }
@@ -63,7 +68,7 @@ func (p *Part) Shutdown(ctx context.Context) {
 // Server is both parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
 // AdminURL are safe for concurrent use once it serves.
 type Server struct {
-	Clients, Admin Part
+	Clients, TCP, Admin Part // TCP is for clients too, and is no HTTP
 
 	log     *slog.Logger
 	running sync.WaitGroup
@@ -105,7 +110,16 @@ func (s *Server) Serve(p *Part, h http.Handler, requestTime time.Duration) {
 	})
 }
 
-// Wait returns when both servers have ended.
+// ServeTCP has serve take connections from the listener for raw TCP, until that is closed; an error ends the process.
+func (s *Server) ServeTCP(serve func(net.Listener) error) {
+	s.running.Go(func() {
+		if err := serve(s.TCP.Listener); err != nil {
+			s.Fail(fmt.Errorf("serve on %s: %w", s.TCP.Listener.Addr(), err))
+		}
+	})
+}
+
+// Wait returns when all servers have ended.
 func (s *Server) Wait() { s.running.Wait() }
 
 // Fail says that the process cannot go on; the first reason counts.

@@ -156,6 +156,21 @@ func (n *Node) URL() string {
 	return scheme + n.http.Clients.Listener.Addr().String() + ClientPath
 }
 
+// TCPURL is the tcp:// or tls:// address for clients over raw TCP, with the port in use, or "" when there is none.
+func (n *Node) TCPURL() string {
+	switch {
+	case n.http.TCP.Listener == nil:
+		return ""
+	case n.cfg.TCPAdvertise != "":
+		return n.cfg.TCPAdvertise
+	}
+	scheme := "tcp://"
+	if n.cfg.TLSCert != "" {
+		scheme = "tls://"
+	}
+	return scheme + n.http.TCP.Listener.Addr().String()
+}
+
 // AdminURL is the http address of the admin listener, or "" when there is none.
 func (n *Node) AdminURL() string { return n.http.AdminURL() }
 
@@ -196,6 +211,7 @@ func (n *Node) abandon(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.StopTime/2)
 	defer cancel()
 	n.http.Clients.Close()
+	n.http.TCP.Close()
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()

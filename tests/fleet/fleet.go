@@ -35,6 +35,7 @@ type Fleet struct {
 	Redis *presencetest.Redis // nil in a bubble
 
 	t         testing.TB
+	viaTCP    bool
 	configure []func(*node.Config)
 	open      func(f *Fleet, i int) *Node // how a node reaches its servers
 }
@@ -131,6 +132,7 @@ func overTCP(f *Fleet, i int) *Node {
 		NATSLink: brokertest.NewLink(f.t, f.NATS.URL()), RedisLink: brokertest.NewLink(f.t, f.Redis.Addr()),
 	}
 	n.ID = n.config.Node
+	n.config.TCPListen = "127.0.0.1:0"
 	n.config.NATS = broker.Config{URLs: []string{"nats://" + n.NATSLink.Addr()}}
 	n.config.Redis = presence.Redis{Addrs: []string{n.RedisLink.Addr()}, Timeout: 2 * time.Second}
 	return n
