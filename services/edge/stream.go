@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -17,9 +16,9 @@ import (
 )
 
 const (
-	streamBuffer  = 16 << 10 // read at a time, where none is held while there is nothing to read
-	longestRefuse = time.Second
-	mostRefused   = 64 // at a time; more are closed without a word
+	streamBuffer = 16 << 10    // read at a time, where none is held while there is nothing to read
+	refusalTime  = time.Second // for a client to read why it is not let in
+	mostRefused  = 64          // clients at a time that get to read it; more are closed without a word
 )
 
 var streamFraming = &framing{header: lengthHeader, ping: contracts.AppendFrame(nil, bytes.TrimSuffix(contracts.AppendPing(nil), []byte("\n")))}
@@ -31,56 +30,37 @@ func lengthHeader(buf []byte) int {
 	return at
 }
 
-// ServeTCP serves clients over raw TCP on the listener, until that is closed; then it returns nil. What limits connections over
-// WebSocket limits these too, together with them.
-func (e *Edge) ServeTCP(l net.Listener) error {
-	places := make(chan struct{}, mostRefused)
-	for wait := time.Duration(0); ; {
-		conn, err := l.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return nil
-		case err != nil: // no open files are left, most likely
-			if wait == 0 {
-				e.log.Warn("raw TCP: no connection is accepted for now", slog.Any("error", err))
-			}
-			if wait = min(max(2*wait, 5*time.Millisecond), time.Second); !e.pause(wait) {
-				return nil
-			}
-			continue
-		}
-		wait = 0
-		in := e.enter()
-		if in.crowded && in.refused == "" { // over raw TCP nobody says before who it is
-			in.refused, in.code = tooManyStrangers, contracts.CloseOverload
-		}
-		if in.refused == "" {
-			go e.stream(conn)
-			continue
-		}
-		e.turnAway()
-		e.refuse(conn, in, places)
+// TakeTCP serves a client over raw TCP, or tells it why not, and does not wait. What limits connections over WebSocket limits these
+// too, together with them.
+func (e *Edge) TakeTCP(conn net.Conn) {
+	in := e.enter()
+	if in.crowded && in.refused == "" { // over raw TCP nobody says before who it is
+		in.refused, in.code = tooManyStrangers, contracts.CloseOverload
 	}
-}
-
-// refuse tells a client why it is not let in, and gives it time to read that.
-func (e *Edge) refuse(conn net.Conn, why entry, places chan struct{}) {
+	if in.refused == "" {
+		go e.stream(conn)
+		return
+	}
+	e.turnAway()
 	select {
-	case places <- struct{}{}:
-		said := contracts.AppendRefusal(nil, &contracts.Error{Code: contracts.CodeUnavailable, Message: why.refused}, why.code)
-		if e.spawn(func() {
-			defer func() { <-places }()
-			defer func() { _ = conn.Close() }()
-			_ = conn.SetDeadline(time.Now().Add(longestRefuse))
-			if _, err := conn.Write(said); err == nil && closeWrite(conn) == nil {
-				_, _ = io.Copy(io.Discard, conn) // what is unread would reset the connection
-			}
-		}) {
+	case e.refusing <- struct{}{}:
+		if e.spawn(func() { e.refuse(conn, in); <-e.refusing }) {
 			return
 		}
+		<-e.refusing
 	default:
 	}
 	_ = conn.Close()
+}
+
+// refuse tells a client why it is not let in, and gives it time to read that.
+func (e *Edge) refuse(conn net.Conn, why entry) {
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(refusalTime))
+	said := contracts.AppendRefusal(nil, &contracts.Error{Code: contracts.CodeUnavailable, Message: why.refused}, why.code)
+	if _, err := conn.Write(said); err == nil && closeWrite(conn) == nil {
+		_, _ = io.Copy(io.Discard, conn) // what is unread would reset the connection
+	}
 }
 
 // stream is a [connection] over raw TCP.

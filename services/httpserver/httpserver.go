@@ -110,11 +110,24 @@ func (s *Server) Serve(p *Part, h http.Handler, requestTime time.Duration) {
 	})
 }
 
-// ServeTCP has serve take connections from the listener for raw TCP, until that is closed; an error ends the process.
-func (s *Server) ServeTCP(serve func(net.Listener) error) {
+// ServeTCP gives the connections that come over raw TCP to take, which must not wait, until the part is closed.
+func (s *Server) ServeTCP(take func(net.Conn)) {
 	s.running.Go(func() {
-		if err := serve(s.TCP.Listener); err != nil {
-			s.Fail(fmt.Errorf("serve on %s: %w", s.TCP.Listener.Addr(), err))
+		for wait := time.Duration(0); ; {
+			conn, err := s.TCP.Listener.Accept()
+			switch {
+			case errors.Is(err, net.ErrClosed):
+				return
+			case err != nil: // no open files are left, most likely; net/http waits as long
+				if wait == 0 {
+					s.log.Warn("raw TCP: no connection is accepted for now", slog.Any("error", err))
+				}
+				wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+				<-time.After(wait)
+			default:
+				wait = 0
+				take(conn)
+			}
 		}
 	})
 }

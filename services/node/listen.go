@@ -88,7 +88,7 @@ func (n *Node) serve() {
 	// The bound is also for the body and the answer of a request that does not become a connection; the upgrade lifts it.
 	n.http.Serve(&n.http.Clients, mux, httpserver.HeaderTime)
 	if n.http.TCP.Listener != nil {
-		n.http.ServeTCP(n.edge.ServeTCP)
+		n.http.ServeTCP(n.edge.TakeTCP)
 	}
 	if n.http.Admin.Listener != nil {
 		n.http.Serve(&n.http.Admin, n.adminHandler(), 0) // a profile takes as long as it is asked to
