@@ -121,7 +121,7 @@ func (c *stream) frames() error {
 	)
 	take := func(frame []byte) {
 		heard = true // half a frame does not count: it is not to keep its memory for long
-		s.handle(frame)
+		s.handleWithin(frame)
 	}
 	cut := func() { refused = cutter.Cut(came, take) }
 	for {
