@@ -32,8 +32,8 @@ type Client struct {
 	t      testing.TB
 	ws     *websocket.Conn // nil over raw TCP
 	tcp    net.Conn        // nil over WebSocket
-	lines  chan []byte // closed when the connection ends
-	ended  error       // set before lines is closed
+	lines  chan []byte     // closed when the connection ends
+	ended  error           // set before lines is closed
 	nextID uint64
 }
 
@@ -48,9 +48,6 @@ func (f *Fleet) Dial(i int, name contracts.ClientID) *Client {
 // Connect opens a connection to node i without logging in.
 func (f *Fleet) Connect(i int, header http.Header) *Client {
 	f.t.Helper()
-	if f.viaTCP {
-		return f.ConnectTCP(i)
-	}
 	c, _, err := f.TryConnect(i, header)
 	if err != nil {
 		f.t.Fatalf("connect to %s: %v", f.Nodes[i].ID, err)

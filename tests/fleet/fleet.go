@@ -35,7 +35,6 @@ type Fleet struct {
 	Redis *presencetest.Redis // nil in a bubble
 
 	t         testing.TB
-	viaTCP    bool
 	configure []func(*node.Config)
 	open      func(f *Fleet, i int) *Node // how a node reaches its servers
 }

@@ -12,14 +12,6 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// ViaTCP has Dial and Connect connect over raw TCP.
-func ViaTCP() Option { return func(f *Fleet) { f.viaTCP = true } }
-
-// Transports are the options for what is promised over both. By name, for subtests.
-func Transports() map[string]Option {
-	return map[string]Option{"WebSocket": func(*Fleet) {}, "TCP": ViaTCP()}
-}
-
 // DialTCP connects a client by name to node i over raw TCP, and returns when it is ready.
 func (f *Fleet) DialTCP(i int, name contracts.ClientID) *Client {
 	f.t.Helper()
