@@ -318,3 +318,18 @@ func TestTCPClientsGoThroughAGatewayToTheirRoom(t *testing.T) {
 		t.Errorf("closed with %d", code)
 	}
 }
+
+func TestTCPClientThatClosesRightAfterAFaultHearsWhy(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 1)
+	for range 50 { // the end of its bytes races with the close
+		c := rawTCP(t, f, 0, auth("alice"), framed("\xff"))
+		if err := c.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(c)
+		if err != nil || !bytes.Contains(all, []byte(`{"close":{"code":1007,`)) {
+			t.Fatalf("%q, %v", all, err)
+		}
+	}
+}

@@ -264,6 +264,16 @@ func (s *Session) end(code contracts.CloseCode, reason string) {
 	}
 }
 
+// ended returns how the session is being ended; if it is not, its client leaves.
+func (s *Session) ended() (contracts.CloseCode, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return s.closeWith, s.reason
+	}
+	return contracts.CloseNormal, ""
+}
+
 func (s *Session) drop(q *queue, st contracts.Status) {
 	for b := q.next(); b != nil; b = q.next() {
 		s.edge.metrics.dropped(len(b.receipts))

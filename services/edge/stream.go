@@ -95,8 +95,9 @@ func (e *Edge) stream(conn net.Conn) {
 		return
 	}
 	c.prepare()
-	if err := c.frames(); errors.Is(err, io.EOF) { // the client has closed: it hears that this was understood
-		_ = c.last(contracts.CloseNormal, "", time.Second)
+	if err := c.frames(); errors.Is(err, io.EOF) { // the client has closed: it hears that this was understood, or why it was ended
+		code, reason := s.ended()
+		_ = c.last(code, reason, time.Second)
 	}
 }
 

@@ -30,7 +30,7 @@ func (byToken) Token(s string) (Identity, error) {
 func (b byToken) Name(c contracts.ClientID) (Identity, error) { return b.Token(string(c)) }
 
 // listening is an edge that clients can connect to.
-func listening(t *testing.T, courier Courier, change func(*Config)) (*Edge, *httptest.Server) {
+func listening(t testing.TB, courier Courier, change func(*Config)) (*Edge, *httptest.Server) {
 	t.Helper()
 	cfg := DefaultConfig()
 	cfg.MessageRate, cfg.ByteRate = 0, 0
@@ -51,7 +51,7 @@ func listening(t *testing.T, courier Courier, change func(*Config)) (*Edge, *htt
 }
 
 // dial connects, by name if there is one, with a receive buffer of that size.
-func dial(t *testing.T, srv *httptest.Server, name string, buffer int) *websocket.Conn {
+func dial(t testing.TB, srv *httptest.Server, name string, buffer int) *websocket.Conn {
 	t.Helper()
 	h := http.Header{}
 	if name != "" {
@@ -73,7 +73,7 @@ func dial(t *testing.T, srv *httptest.Server, name string, buffer int) *websocke
 	return c
 }
 
-func expectReady(t *testing.T, c *websocket.Conn) {
+func expectReady(t testing.TB, c *websocket.Conn) {
 	t.Helper()
 	if _, b, err := c.ReadMessage(); err != nil || !strings.Contains(string(b), "ready") {
 		t.Error(string(b), err)
