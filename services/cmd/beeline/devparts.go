@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -149,10 +150,11 @@ func (d *dev) startEdge(ctx context.Context, c *cluster, plan edgePlan) error {
 
 // devTCPPort is the port for raw TCP beside that for WebSocket.
 func devTCPPort(port int) int {
-	if port == 0 {
+	const beside = 100
+	if port == 0 || port+beside > math.MaxUint16 {
 		return 0
 	}
-	return port + 100
+	return port + beside
 }
 
 // nodeConfig is that of a production node, but for who may come in and for how long a stop may take.
