@@ -7,6 +7,55 @@ import (
 	"testing"
 )
 
+type framesCase struct {
+	Name   string   `json:"name"`
+	Max    int      `json:"max"`
+	Hex    string   `json:"hex"`
+	Frames []string `json:"frames,omitempty"`
+	Error  bool     `json:"error,omitempty"`
+}
+
+func TestGoldenFrames(t *testing.T) {
+	golden(t, "frames.jsonl", func(c framesCase) string { return c.Name }, func(tb testing.TB, c framesCase) framesCase {
+		tb.Helper()
+		frames, bad := cut(c.Max, mustHex(tb, c.Hex), len(c.Hex))
+		c.Frames, c.Error = nil, bad != nil
+		for _, f := range frames {
+			c.Frames = append(c.Frames, string(f))
+		}
+		return c
+	})
+}
+
+type ticketFrameCase struct {
+	Name   string           `json:"name"`
+	Encode *ticketFrameForm `json:"encode,omitempty"`
+	Frame  string           `json:"frame"`
+	Read   *ticketFrameForm `json:"read,omitempty"`
+	Error  bool             `json:"error,omitempty"`
+}
+
+type ticketFrameForm struct {
+	Ticket string      `json:"ticket"`
+	Passed ClusterName `json:"passed,omitempty"`
+}
+
+func TestGoldenTicketFrames(t *testing.T) {
+	golden(t, "ticketframes.jsonl", func(c ticketFrameCase) string { return c.Name }, func(tb testing.TB, c ticketFrameCase) ticketFrameCase {
+		tb.Helper()
+		if c.Encode != nil {
+			c.Frame = string(AppendTicketFrame(nil, TicketFrame(*c.Encode)))
+		}
+		read, bad := DecodeTicketFrame([]byte(c.Frame))
+		c.Read, c.Error = nil, bad != nil
+		if bad == nil {
+			form := ticketFrameForm(read)
+			c.Read = &form
+		}
+		return c
+	})
+}
+
 // cut gives a cutter the stream in pieces of a size, and returns the frames.
 func cut(max int, stream []byte, piece int) (frames [][]byte, bad *Error) {
 	c := FrameCutter{Max: max}
@@ -98,6 +147,9 @@ func TestTicketFrames(t *testing.T) {
 
 // FuzzFrameCutter holds that no stream makes the cutter panic or read wrong, however it is cut.
 func FuzzFrameCutter(f *testing.F) {
+	for _, c := range readCases[framesCase](f, "frames.jsonl") {
+		f.Add(mustHex(f, c.Hex), 2)
+	}
 	f.Add(AppendFrame(AppendFrame(nil, []byte("{}")), nil), 3)
 	f.Add([]byte("\xff\xff\xff\xff"), 1)
 	f.Fuzz(func(t *testing.T, stream []byte, piece int) {
@@ -122,7 +174,9 @@ func FuzzFrameCutter(f *testing.F) {
 
 // FuzzTicketFrame holds that nothing makes the decoder panic, and that what it accepts comes back as it was.
 func FuzzTicketFrame(f *testing.F) {
-	f.Add([]byte(`{"ticket":"c=a&k=b","passed":"b"}`))
+	for _, c := range readCases[ticketFrameCase](f, "ticketframes.jsonl") {
+		f.Add([]byte(c.Frame))
+	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		got, bad := DecodeTicketFrame(frame)
 		if bad != nil {
