@@ -305,6 +305,14 @@ func TestTCPClientsGoThroughAGatewayToTheirRoom(t *testing.T) {
 		}
 		bob.Expect(from.Name, `1`)
 	}
+	cert, key, trust := certify(t)
+	secure := startGateway(t, f, patient, func(c *gatewayserver.Config) { c.TLSCert, c.TLSKey = cert, key })
+	_, query, _ := strings.Cut(ticket("erin"), "?")
+	erin, _, _ := library(t, secure.TCPURL()+"?"+query, "erin", trust)
+	if got, err := erin.Send(t.Context(), "bob", []byte(`2`)); err != nil || got.Status != contracts.Delivered || erin.Ready().Node != bob.Ready.Node {
+		t.Errorf("by TLS: %+v, %v, on %s", got, err, erin.Ready().Node)
+	}
+	bob.Expect("erin", `2`)
 	used := ticket("dave")
 	throughTCP(t, g, used).Login("dave")
 	for name, c := range map[string]*fleet.Client{"used": throughTCP(t, g, used), "forged": throughTCP(t, foreign, used+"x")} {

@@ -3,10 +3,12 @@ package edge
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -114,6 +116,17 @@ func fuzzed(f *testing.F) (e *Edge, ws *httptest.Server, tcp string) {
 // same close code. A zero byte ends each frame.
 func FuzzTransports(f *testing.F) {
 	e, srv, tcp := fuzzed(f)
+	golden, err := os.ReadFile("../../contracts/testdata/requests.jsonl")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for line := range bytes.Lines(golden) {
+		var c struct{ Line string }
+		if err := json.Unmarshal(line, &c); err != nil {
+			f.Fatal(err)
+		}
+		f.Add([]byte(c.Line))
+	}
 	for _, seed := range []string{
 		`{"id":1,"ping":{}}`, "{\"ping\":{}}\n\n{\"id\":2,\"ping\":{}}\x00\x00{", "\xff", `{"id":3,"send":{"to":"bob","data":1}}` + "\x00" + `{"id":4,"join":{"group":"g"}}`,
 		`{"auth":{"client":"eve"}}` + "\x00[]\x00{\"pong\":{}}", `{"id":1,"call":{"service":"s","data":1}}`, `{"ticket":"c=a"}`, "\n\x00" + `{"id":5,"watch":{"clients":["bob"]}}`,

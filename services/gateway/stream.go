@@ -9,7 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
+	"strings"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -112,25 +112,31 @@ func (g *Gateway) admit(ctx context.Context, client net.Conn) (*upstream, *refus
 		shown.Passed = g.cfg.Cluster
 		hello := append(contracts.AppendFrame(nil, contracts.AppendTicketFrame(nil, shown)), pingFrame...)
 		return g.anyPeer(g.cfg.TCPPeers[t.Cluster], func(peer string) (*upstream, *refusal, error) {
-			return g.tryTCP(ctx, client, "tcp://"+peer, hello)
+			return g.tryTCP(ctx, client, peer, hello)
 		})
 	}, func() (*upstream, *refusal) {
-		return g.reach(ctx, t, func(l contracts.Load) string { return l.TCP }, func(address string) (*upstream, *refusal, error) {
+		return g.reach(ctx, t, plainTCP, func(address string) (*upstream, *refusal, error) {
 			return g.tryTCP(ctx, client, address, pingFrame)
 		})
 	})
 }
 
+// plainTCP is where an instance takes raw TCP; one that wants TLS is for clients only.
+func plainTCP(l contracts.Load) string {
+	if strings.HasPrefix(l.TCP, tcpScheme) {
+		return l.TCP
+	}
+	return ""
+}
+
+const tcpScheme = "tcp://"
+
 // tryTCP connects to an address, says hello there, which ends with a ping, and waits for the answer, within AnswerTime. It returns
 // what try does.
 func (g *Gateway) tryTCP(ctx context.Context, client net.Conn, address string, hello []byte) (*upstream, *refusal, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "tcp" {
-		return nil, nil, fmt.Errorf("an instance reports an address that no gateway can use: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, g.cfg.AnswerTime)
 	defer cancel()
-	conn, err := g.o.Dial(ctx, "tcp", u.Host)
+	conn, err := g.o.Dial(ctx, "tcp", strings.TrimPrefix(address, tcpScheme))
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial: %w", err)
 	}
