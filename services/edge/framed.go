@@ -8,6 +8,8 @@ type framed struct {
 	wire *wire
 }
 
+func (c *framed) attach(s *Session) { c.wire.session = s }
+
 // Write writes at once what the kernel takes. An error means that the connection has ended: then disconnected follows.
 func (c *framed) Write(buf []byte) bool {
 	return c.wire.write(buf, c.edge.cfg.WriteTime, c.edge.work.Go, c.written)

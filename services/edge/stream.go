@@ -85,7 +85,6 @@ func (e *Edge) stream(conn net.Conn) {
 	secure, _ := conn.(*tls.Conn)
 	c.up.Store(secure == nil)
 	s := newSession(e, c)
-	c.wire.session = s
 	defer s.disconnected()
 	defer c.Cut()
 	if e.draining.Load() { // since it was let in

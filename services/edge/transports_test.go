@@ -20,11 +20,11 @@ import (
 )
 
 // overTCP serves raw TCP, too, and returns where.
-func overTCP(t testing.TB, e *Edge) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func overTCP(tb testing.TB, e *Edge) string {
+	tb.Helper()
+	l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -37,22 +37,22 @@ func overTCP(t testing.TB, e *Edge) string {
 			e.TakeTCP(conn)
 		}
 	}()
-	t.Cleanup(func() { _ = l.Close(); <-done })
+	tb.Cleanup(func() { _ = l.Close(); <-done })
 	return l.Addr().String()
 }
 
 // dialTCP connects and logs in by name.
-func dialTCP(t testing.TB, address, name string) net.Conn {
-	t.Helper()
-	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+func dialTCP(tb testing.TB, address, name string) net.Conn {
+	tb.Helper()
+	c, err := new(net.Dialer).DialContext(tb.Context(), "tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	auth := contracts.AppendAuth(nil, contracts.Auth{Token: name})
 	_, _ = c.Write(contracts.AppendFrame(nil, auth))
 	if got, err := readTCP(c); err != nil || !bytes.Contains(got, []byte("ready")) {
-		t.Fatalf("%q, %v", got, err)
+		tb.Fatalf("%q, %v", got, err)
 	}
 	return c
 }

@@ -212,7 +212,7 @@ func (w *webSockets) connected(m *melody.Session) {
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
 	who := c.wire.who
-	c.wire.session, c.wire.who = s, nil
+	c.wire.who = nil
 	var pings *rate.Limiter // few clients ping
 	ws := m.WebsocketConnection()
 	ws.SetPingHandler(func(data string) error {

@@ -111,6 +111,9 @@ func (n *Node) start(ctx context.Context) error {
 	if n.handedOut() == "" {
 		n.log.Warn("this node is on every address of its machine, so nobody can be sent to it: set advertise if a registry or a gateway should")
 	}
+	if n.cfg.TCPListen != "" && n.handedOutTCP() == "" {
+		n.log.Warn("this node takes raw TCP on every address of its machine, so no gateway can pass it on here: set tcp-advertise if one should")
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.watching.Go(func() { n.watch(background) })
