@@ -137,6 +137,7 @@ func (c *stream) frames() error {
 		}
 		heard = false
 		c.edge.burst(cut) // the answers to all that came at once go out together
+		came = nil        // not to be kept while nothing more comes
 		if refused != nil {
 			s.refuse(&contracts.Request{}, refused)
 			s.end(contracts.CloseTooBig, "a frame over the limit")

@@ -12,9 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// wire is the connection under a WebSocket, or under frames over raw TCP. If it is TCP, frames are written to it directly and without waiting: no goroutine
-// is woken for a write that the kernel takes at once, which is nearly all. What the kernel does not take is left to a
-// goroutine that ends with it. melody and gorilla then only read: melody's writing goroutine is sent home with the first
+// wire is the connection under a WebSocket, or under frames over raw TCP. If it can be, frames are written to it directly and
+// without waiting: no goroutine is woken for a write that the kernel takes at once, which is nearly all. What the kernel does
+// not take is left to a goroutine that ends with it. melody and gorilla then only read: melody's writing goroutine is sent home with the first
 // thing that it is given to write, a close frame that goes nowhere. (Kept, it takes 3 KiB for each connection.)
 //
 // To a TLS connection, and to what is no TCP at all, melody and gorilla write, as they always do. Over raw TCP there is neither:
