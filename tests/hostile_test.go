@@ -75,7 +75,7 @@ func TestBadRequestsAreClearErrors(t *testing.T) {
 
 func TestBadFramesEndTheConnectionAndNothingElse(t *testing.T) {
 	t.Parallel()
-	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.Edge.AuthTimeout = time.Second }))
+	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.Edge.AuthTimeout = 2 * time.Second }))
 	cases := []struct {
 		name string
 		do   func(c *fleet.Client)
@@ -97,14 +97,19 @@ func TestBadFramesEndTheConnectionAndNothingElse(t *testing.T) {
 		}, contracts.ClosePolicy, false},
 	}
 	for _, test := range cases {
-		clients := []*fleet.Client{f.Connect(0, nil)}
-		if test.tcp {
-			clients = append(clients, f.ConnectTCP(0))
-		}
-		for i, c := range clients {
+		for _, over := range []string{"WebSocket", "TCP"} {
+			var c *fleet.Client
+			switch {
+			case over == "WebSocket":
+				c = f.Connect(0, nil)
+			case test.tcp:
+				c = f.ConnectTCP(0)
+			default:
+				continue
+			}
 			test.do(c)
 			if code := c.Closed(); code != int(test.code) {
-				t.Errorf("%s: connection %d was closed with %d, not %d", test.name, i, code, test.code)
+				t.Errorf("%s over %s: closed with %d, not %d", test.name, over, code, test.code)
 			}
 		}
 	}
