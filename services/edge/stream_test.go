@@ -52,6 +52,7 @@ func TestSilentTCPClientIsCutAndOneThatAnswersIsNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			streamBubble(t, func(t *testing.T, e *Edge, dial func(string) net.Conn) {
+				t.Helper()
 				c := dial("ann")
 				start := time.Now()
 				var trickle sync.WaitGroup
@@ -94,6 +95,7 @@ func TestSilentTCPClientIsCutAndOneThatAnswersIsNot(t *testing.T) {
 func TestTCPClientThatDoesNotLogInIsToldAndCut(t *testing.T) {
 	t.Parallel()
 	streamBubble(t, func(t *testing.T, e *Edge, dial func(string) net.Conn) {
+		t.Helper()
 		c := dial("")
 		start := time.Now()
 		got, err := readTCP(c)
