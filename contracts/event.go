@@ -18,6 +18,10 @@ type Event struct {
 	Moving *Moving   `json:"moving,omitempty"`
 
 	Presence *Presence `json:"presence,omitempty"`
+
+	// Over raw TCP only, where WebSocket has frames of its own for them.
+	Ping  *struct{} `json:"ping,omitempty"`  // to be answered with a pong
+	Close *Close    `json:"close,omitempty"` // the last object
 }
 
 // Presence says that a client that the session watches came online, or has gone offline.

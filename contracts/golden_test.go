@@ -122,7 +122,7 @@ type errorForm struct {
 
 var opNames = map[Op]string{
 	OpAuth: "auth", OpSend: "send", OpPing: "ping", OpJoin: "join", OpLeave: "leave", OpPublish: "publish",
-	OpWatch: "watch", OpUnwatch: "unwatch", OpMembers: "members",
+	OpWatch: "watch", OpUnwatch: "unwatch", OpMembers: "members", OpPong: "pong",
 }
 
 func formOf(r Request) *requestForm {
@@ -164,6 +164,8 @@ func encodeRequest(tb testing.TB, f *requestForm) []byte {
 		return AppendMembers(nil, *f.ID, MembersQuery{GroupName(f.Group), f.After, f.Limit})
 	case "ping":
 		return AppendPing(nil)
+	case "pong":
+		return AppendPong(nil, Request{})
 	}
 	tb.Fatalf("no encoder for %q", f.Op)
 	return nil
@@ -213,6 +215,9 @@ type eventForm struct {
 	Moving *Moving   `json:"moving,omitempty"`
 
 	Presence *Presence `json:"presence,omitempty"`
+
+	Ping  *struct{} `json:"ping,omitempty"`
+	Close *Close    `json:"close,omitempty"`
 }
 
 // okForm is an [OK] that tells no list from an empty one.
@@ -229,7 +234,7 @@ type msgForm struct {
 }
 
 func eventFormOf(e Event) *eventForm {
-	f := &eventForm{ID: e.ID, Ready: e.Ready, Error: e.Error, Pong: e.Pong, Moving: e.Moving, Presence: e.Presence}
+	f := &eventForm{ID: e.ID, Ready: e.Ready, Error: e.Error, Pong: e.Pong, Moving: e.Moving, Presence: e.Presence, Ping: e.Ping, Close: e.Close}
 	if e.OK != nil {
 		f.OK = &okForm{Status: e.OK.Status, Nodes: e.OK.Nodes}
 		if e.OK.Online != nil {
@@ -271,6 +276,10 @@ func encodeEvent(tb testing.TB, f *eventForm) []byte {
 		return AppendPresence(nil, f.Presence.Client, f.Presence.Online)
 	case f.Moving != nil:
 		return AppendMoving(nil, *f.Moving)
+	case f.Ping != nil:
+		return AppendPing(nil)
+	case f.Close != nil:
+		return AppendClose(nil, *f.Close)
 	}
 	tb.Fatal("no encoder for an empty event")
 	return nil

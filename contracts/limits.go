@@ -31,9 +31,11 @@ const (
 	MaxBundle = 1<<20 - 4096
 	// MaxTicketQuery bounds a ticket as it stands in a URL, in bytes.
 	MaxTicketQuery = 384
-	// MaxLoad bounds a load report, MaxNodeURL the address in it, in bytes. MaxWeight is the largest weight of a node.
+	// MaxLoad bounds a load report, MaxNodeURL and MaxNodeTCP the addresses in it, in bytes. MaxWeight is the largest weight of
+	// a node.
 	MaxLoad    = 512
 	MaxNodeURL = 256
+	MaxNodeTCP = 128
 	MaxWeight  = 100
 	// Shards is the number of subjects on which a node is reached. Each is worked off by a goroutine of its own; an
 	// address always has the same, which keeps the order per recipient.

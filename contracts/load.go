@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,6 +18,7 @@ type Load struct {
 	Weight   int    // 1 to [MaxWeight]: its share, next to that of the others
 	Zone     Zone   // where it stands; may be empty
 	URL      string // ws:// or wss:// address that clients and gateways connect to; empty: none that others could use
+	TCP      string // tcp:// or tls:// address for raw TCP, see [CheckNodeTCP]; empty: none
 }
 
 // NodeState says whether a node takes new clients.
@@ -44,7 +46,7 @@ var ErrInvalidLoad = errors.New("invalid load report")
 
 const (
 	loadVersion = "1"
-	loadFields  = 8
+	loadFields  = 8   // that there must be; the ninth, TCP, came later
 	loadNone    = "." // an empty zone or URL: in the alphabet of neither
 )
 
@@ -79,6 +81,29 @@ func CheckNodeURL(s string) error {
 	return nil
 }
 
+// CheckNodeTCP says what is wrong with an address for raw TCP: it is tcp:// or tls://, a host and a port, and nothing else, of
+// at most [MaxNodeTCP] bytes.
+func CheckNodeTCP(s string) error {
+	if len(s) > MaxNodeTCP {
+		return fmt.Errorf("%w: the TCP address has %d bytes, at most %d are allowed", ErrInvalidLoad, len(s), MaxNodeTCP)
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] >= 0x7f {
+			return fmt.Errorf("%w: the TCP address has a byte that is no visible ASCII character", ErrInvalidLoad)
+		}
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: the TCP address is no URL", ErrInvalidLoad) // the error of url quotes it
+	case u.Scheme != "tcp" && u.Scheme != "tls" || u.Hostname() == "" || u.Port() == "":
+		return fmt.Errorf("%w: the TCP address must be tcp:// or tls://, a host and a port", ErrInvalidLoad)
+	case s != u.Scheme+"://"+u.Host:
+		return fmt.Errorf("%w: the TCP address must have nothing after its port, and no user", ErrInvalidLoad)
+	}
+	return nil
+}
+
 // Validate says what a report must not be.
 func (l Load) Validate() error {
 	switch {
@@ -94,10 +119,15 @@ func (l Load) Validate() error {
 			return fmt.Errorf("%w: zone: %w", ErrInvalidLoad, err)
 		}
 	}
-	if l.URL == "" {
-		return nil
+	if l.URL != "" {
+		if err := CheckNodeURL(l.URL); err != nil {
+			return err
+		}
 	}
-	return CheckNodeURL(l.URL)
+	if l.TCP != "" {
+		return CheckNodeTCP(l.TCP)
+	}
+	return nil
 }
 
 // Encode returns the report as it stands in Redis.
@@ -115,6 +145,9 @@ func (l Load) Encode() string {
 		}
 		b = append(append(b, ' '), s...)
 	}
+	if l.TCP != "" {
+		b = append(append(b, ' '), l.TCP...)
+	}
 	return string(b)
 }
 
@@ -123,7 +156,7 @@ func ParseLoad(s string) (Load, error) {
 	if len(s) > MaxLoad {
 		return Load{}, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalidLoad, len(s), MaxLoad)
 	}
-	f := strings.SplitN(s, " ", loadFields+1)
+	f := strings.SplitN(s, " ", loadFields+2)
 	if len(f) < loadFields || f[0] != loadVersion {
 		return Load{}, fmt.Errorf("%w: not of version %s", ErrInvalidLoad, loadVersion)
 	}
@@ -143,10 +176,13 @@ func ParseLoad(s string) (Load, error) {
 	if f[7] != loadNone {
 		l.URL = f[7]
 	}
+	if len(f) > loadFields && f[loadFields] != loadNone {
+		l.TCP = f[loadFields]
+	}
 	if err := l.Validate(); err != nil {
 		return Load{}, err
 	}
-	if f[6] == "" || f[7] == "" {
+	if slices.Contains(f[6:min(len(f), loadFields+1)], "") {
 		return Load{}, fmt.Errorf("%w: a field is empty", ErrInvalidLoad)
 	}
 	return l, nil

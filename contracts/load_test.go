@@ -23,6 +23,7 @@ type loadForm struct {
 	Weight   int       `json:"weight"`
 	Zone     Zone      `json:"zone,omitempty"`
 	URL      string    `json:"url,omitempty"`
+	TCP      string    `json:"tcp,omitempty"`
 }
 
 func TestGoldenLoads(t *testing.T) {
@@ -46,6 +47,7 @@ func TestLargestLoadFits(t *testing.T) {
 	l := Load{
 		Users: math.MaxInt32, Capacity: math.MaxInt32, Arrivals: math.MaxUint64, State: NodeDraining, Weight: MaxWeight,
 		Zone: Zone(strings.Repeat("z", MaxNodeIDLength)), URL: "wss://" + strings.Repeat("h", MaxNodeURL-6),
+		TCP: "tls://" + strings.Repeat("h", MaxNodeTCP-len("tls://:65535")) + ":65535",
 	}
 	if got, err := ParseLoad(l.Encode()); err != nil || got != l {
 		t.Errorf("%+v, %v", got, err)

@@ -69,8 +69,11 @@ func TestTheExamplesInReadmeAreOfTheProtocol(t *testing.T) {
 			requests++
 			continue
 		}
+		if _, refused := DecodeTicketFrame([]byte(line)); refused == nil {
+			continue
+		}
 		e, err := DecodeEvent([]byte(line))
-		if err != nil || e.Ready == nil && e.Msg == nil && e.OK == nil && e.Error == nil && e.Pong == nil && e.Moving == nil && e.Presence == nil {
+		if err != nil || e.Ready == nil && e.Msg == nil && e.OK == nil && e.Error == nil && e.Pong == nil && e.Moving == nil && e.Presence == nil && e.Ping == nil && e.Close == nil {
 			if !strings.Contains(line, `"dave!"`) { // which shows what is refused
 				t.Errorf("%s: %v", line, err)
 			}
@@ -91,6 +94,7 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 		"At most 128 levels deep", "1,044,480 bytes", "Shards are 0 to 3", "(25 by default)", "5 s, renewed every 1.5 s",
 		"for at most 30 s",
 		"1 to 256 client ids", "at most 384 bytes", "good for 60 s", "60 s and 30 s", "text of at most 512 bytes", "at most 256 bytes", "is 1 to 100",
+		"of at most 128 bytes", "It has at most 1024 bytes", "4 bytes, unsigned, big-endian",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing", want)
@@ -99,7 +103,8 @@ func TestReadmeHasTheLimitsOfTheCode(t *testing.T) {
 	if DefaultMaxFrame != 64<<10 || MaxMaxFrame != 512<<10 || MaxIDLength != 128 || MaxNodeIDLength != 32 || MaxTokenLength != 8192 ||
 		MaxRequestID != 9007199254740991 || MaxDepth != 128 || MaxWatch != 256 || MaxBundle != 1_044_480 || Shards != 4 || DefaultHeartbeat.Seconds() != 25 ||
 		LeaseTTL.Seconds() != 5 || LeaseRenewal.Seconds() != 1.5 || MaxTicketQuery != 384 ||
-		TicketLife.Seconds() != 60 || TicketSkew.Seconds() != 30 || MaxLoad != 512 || MaxNodeURL != 256 || MaxWeight != 100 || WatchTTL.Seconds() != 30 {
+		TicketLife.Seconds() != 60 || TicketSkew.Seconds() != 30 || MaxLoad != 512 || MaxNodeURL != 256 || MaxWeight != 100 ||
+		MaxNodeTCP != 128 || MaxTicketFrame != 1024 || FrameHeader != 4 || WatchTTL.Seconds() != 30 {
 		t.Error("a limit was changed: change README.md too")
 	}
 }

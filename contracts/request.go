@@ -24,6 +24,7 @@ const (
 	OpWatch
 	OpUnwatch
 	OpMembers
+	OpPong // the answer to a server's ping over raw TCP; has no answer itself
 )
 
 // Request is one decoded object of a client's frame. Byte slices in it are views of the frame.
@@ -133,6 +134,13 @@ func decodeOp(req *Request, op *member, n int) *Error {
 	case "ping":
 		req.Op = OpPing
 		_, bad := decodeFields("ping", op.value)
+		return bad
+	case "pong":
+		req.Op = OpPong
+		if req.HasID {
+			return newError(CodeBadRequest, "pong has no id: it is itself an answer")
+		}
+		_, bad := decodeFields("pong", op.value)
 		return bad
 	}
 	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
@@ -409,7 +417,7 @@ func AppendWatch(dst []byte, id uint64, op Op, clients []ClientID) []byte {
 	return appendJSON(dst, v)
 }
 
-// AppendPing appends a ping object and a line break to dst.
+// AppendPing appends a ping object and a line break to dst: a client's or, over raw TCP, the server's.
 func AppendPing(dst []byte) []byte { return append(dst, "{\"ping\":{}}\n"...) }
 
 // appendJSON appends v and a line break. v is a type of this package, which always encodes.

@@ -182,7 +182,7 @@ func FuzzDecodeRequest(f *testing.F) {
 			if err != nil || again.Op != req.Op || again.ID != req.ID || again.Members != req.Members {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}
-		case OpPing:
+		case OpPing, OpPong:
 		default:
 			t.Fatalf("accepted without an operation: %+v", req)
 		}

@@ -53,13 +53,15 @@ func TestOneClientHasABoundedNumberOfSessions(t *testing.T) {
 	t.Parallel()
 	const most = 8
 	f := fleet.New(t, 2, fleet.Configure(func(c *node.Config) { c.Edge.MaxPerClient = most }))
-	for i := range most {
+	for i := range most / 2 {
 		f.Dial(i%2, "bob")
+		f.DialTCP(i%2, "bob")
 	}
-	c := f.Connect(0, nil)
-	c.Raw(`{"auth":{"client":"bob"}}`)
-	if code := c.Closed(); code != int(contracts.CloseRate) {
-		t.Errorf("one more was closed with %d", code)
+	for _, c := range []*fleet.Client{f.Connect(0, nil), f.ConnectTCP(0)} {
+		c.Raw(`{"auth":{"client":"bob"}}`)
+		if code := c.Closed(); code != int(contracts.CloseRate) {
+			t.Errorf("one more was closed with %d", code)
+		}
 	}
 	fleet.Eventually(t, "its record is removed", func() bool {
 		n, err := f.Redis.Client(t).HLen(t.Context(), recordOf("bob")).Result()
@@ -127,16 +129,17 @@ func TestFloodIsEnded(t *testing.T) {
 	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) {
 		c.Edge.MessageRate, c.Edge.MessageBurst, c.Edge.RateStrikes = 100, 100, 1000
 	}))
-	for name, frame := range map[string]string{"requests": `{"ping":{}}`, "empty lines": "\n\n\n"} {
-		c := f.Dial(0, "greedy")
-		go func() {
-			for c.WS().WriteMessage(1, []byte(frame)) == nil { // until it is closed
+	for name, frame := range map[string]string{"requests": `{"ping":{}}`, "empty lines": "\n\n\n", "empty frames": ""} {
+		for _, c := range []*fleet.Client{f.Dial(0, "greedy"), f.DialTCP(0, "greedy-by-tcp")} {
+			go func() {
+				for c.TryRaw(frame) == nil { // until it is closed
+				}
+			}()
+			if code := c.Closed(); code != int(contracts.CloseRate) {
+				t.Errorf("%s, %s: closed with %d", c.Name, name, code)
 			}
-		}()
-		if code := c.Closed(); code != int(contracts.CloseRate) {
-			t.Errorf("%s: closed with %d", name, code)
+			c.Close()
 		}
-		_ = c.WS().Close()
 	}
 	alive(t, f)
 }

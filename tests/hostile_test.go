@@ -61,12 +61,13 @@ func TestBadRequestsAreClearErrors(t *testing.T) {
 		{"bottomless data", `{"id":1,"send":{"to":"bob","data":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}}`, "JSON"},
 		{"second log-in", `{"auth":{"client":"eve"}}`, "already"},
 	}
-	c := f.Dial(0, "alice")
-	for _, test := range cases {
-		c.Raw(test.frame)
-		e := c.Next()
-		if e.Error == nil || e.Error.Code != contracts.CodeBadRequest || !strings.Contains(e.Error.Message, test.says) {
-			t.Errorf("%s: got %+v, no bad_request that says %q", test.name, e.Error, test.says)
+	for _, c := range []*fleet.Client{f.Dial(0, "alice"), f.DialTCP(0, "alice-by-tcp")} {
+		for _, test := range cases {
+			c.Raw(test.frame)
+			e := c.Next()
+			if e.Error == nil || e.Error.Code != contracts.CodeBadRequest || !strings.Contains(e.Error.Message, test.says) {
+				t.Errorf("%s, %s: got %+v, no bad_request that says %q", c.Name, test.name, e.Error, test.says)
+			}
 		}
 	}
 	alive(t, f)
@@ -74,31 +75,42 @@ func TestBadRequestsAreClearErrors(t *testing.T) {
 
 func TestBadFramesEndTheConnectionAndNothingElse(t *testing.T) {
 	t.Parallel()
-	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.Edge.AuthTimeout = time.Second }))
+	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.Edge.AuthTimeout = 2 * time.Second }))
 	cases := []struct {
 		name string
 		do   func(c *fleet.Client)
 		code contracts.CloseCode
+		tcp  bool // the same over raw TCP
 	}{
-		{"bad UTF-8", func(c *fleet.Client) { c.Raw("{\"id\":1,\"send\":{\"to\":\"b\",\"data\":\"\xff\"}}") }, contracts.CloseInvalidData},
-		{"binary", func(c *fleet.Client) { _ = c.WS().WriteMessage(websocket.BinaryMessage, []byte("{}")) }, contracts.ClosePolicy},
-		{"10 MB", func(c *fleet.Client) { _ = c.WS().WriteMessage(websocket.TextMessage, make([]byte, 10<<20)) }, contracts.CloseTooBig},
-		{"request before log-in", func(c *fleet.Client) { c.Raw(`{"id":1,"send":{"to":"b","data":1}}`) }, contracts.CloseUnauthorized},
-		{"no log-in", func(*fleet.Client) {}, contracts.CloseUnauthorized},
-		{"bad name", func(c *fleet.Client) { c.Raw(`{"auth":{"client":"*"}}` + "\n" + `{"auth":{"token":"x"}}`) }, contracts.CloseUnauthorized},
+		{"bad UTF-8", func(c *fleet.Client) { c.Raw("{\"id\":1,\"send\":{\"to\":\"b\",\"data\":\"\xff\"}}") }, contracts.CloseInvalidData, true},
+		{"binary", func(c *fleet.Client) { _ = c.WS().WriteMessage(websocket.BinaryMessage, []byte("{}")) }, contracts.ClosePolicy, false},
+		{"10 MB", func(c *fleet.Client) { _ = c.TryRaw(string(make([]byte, 10<<20))) }, contracts.CloseTooBig, true},
+		{"request before log-in", func(c *fleet.Client) { c.Raw(`{"id":1,"send":{"to":"b","data":1}}`) }, contracts.CloseUnauthorized, true},
+		{"no log-in", func(*fleet.Client) {}, contracts.CloseUnauthorized, true},
+		{"bad name", func(c *fleet.Client) { c.Raw(`{"auth":{"client":"*"}}` + "\n" + `{"auth":{"token":"x"}}`) }, contracts.CloseUnauthorized, true},
 		{"ping flood", func(c *fleet.Client) {
 			for range 200 {
 				if c.WS().WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)) != nil {
 					return
 				}
 			}
-		}, contracts.ClosePolicy},
+		}, contracts.ClosePolicy, false},
 	}
 	for _, test := range cases {
-		c := f.Connect(0, nil)
-		test.do(c)
-		if code := c.Closed(); code != int(test.code) {
-			t.Errorf("%s: closed with %d, not %d", test.name, code, test.code)
+		for _, over := range []string{"WebSocket", "TCP"} {
+			var c *fleet.Client
+			switch {
+			case over == "WebSocket":
+				c = f.Connect(0, nil)
+			case test.tcp:
+				c = f.ConnectTCP(0)
+			default:
+				continue
+			}
+			test.do(c)
+			if code := c.Closed(); code != int(test.code) {
+				t.Errorf("%s over %s: closed with %d, not %d", test.name, over, code, test.code)
+			}
 		}
 	}
 	alive(t, f)
@@ -111,23 +123,24 @@ func TestTenThousandRequestsInOneFrame(t *testing.T) {
 		c.Edge.MessageRate, c.Edge.MessageBurst, c.Edge.RateStrikes = 100, 500, 2000
 		c.Edge.ByteBurst = 1 << 20
 	}))
-	c := f.Dial(0, "greedy")
-	c.Raw(strings.Repeat(`{"id":1,"send":{"to":"bob","data":1}}`+"\n", 10_000))
-	counts := map[string]int{}
-	var closed *websocket.CloseError
-	for {
-		e, err := c.TryNext(fleet.Patience)
-		if err != nil {
-			_ = errors.As(err, &closed)
-			break
+	for _, c := range []*fleet.Client{f.Dial(0, "greedy"), f.DialTCP(0, "greedy-by-tcp")} {
+		c.Raw(strings.Repeat(`{"id":1,"send":{"to":"bob","data":1}}`+"\n", 10_000))
+		counts := map[string]int{}
+		var closed *websocket.CloseError
+		for {
+			e, err := c.TryNext(fleet.Patience)
+			if err != nil {
+				_ = errors.As(err, &closed)
+				break
+			}
+			counts[fleet.Outcome(e)]++
 		}
-		counts[fleet.Outcome(e)]++
-	}
-	if closed == nil || closed.Code != int(contracts.CloseRate) {
-		t.Errorf("closed with %v, not 4429", closed)
-	}
-	if counts["offline"] > 500 || counts["rate_limited"] != 2000 {
-		t.Errorf("answers: %v", counts)
+		if closed == nil || closed.Code != int(contracts.CloseRate) {
+			t.Errorf("%s: closed with %v, not 4429", c.Name, closed)
+		}
+		if counts["offline"] > 500 || counts["rate_limited"] != 2000 {
+			t.Errorf("%s: answers: %v", c.Name, counts)
+		}
 	}
 	alive(t, f)
 }

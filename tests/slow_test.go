@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +31,49 @@ func stopReading(t *testing.T, f *fleet.Fleet, i int, name string) *websocket.Co
 	return ws
 }
 
+// stopReadingTCP is stopReading over raw TCP.
+func stopReadingTCP(t *testing.T, f *fleet.Fleet, i int, name string) *net.TCPConn {
+	t.Helper()
+	c := rawTCP(t, f, i, auth(name))
+	frame(t, c, `"ready"`)
+	return c
+}
+
 func TestSlowReaderIsClosedWith4408AndNothingIsLostUncounted(t *testing.T) {
 	t.Parallel()
+	// Each connects, and returns what reads the next frame. The error at the end is a websocket.CloseError.
+	for name, connect := range map[string]func(*testing.T, *fleet.Fleet) func() (string, error){
+		"WebSocket": func(t *testing.T, f *fleet.Fleet) func() (string, error) {
+			t.Helper()
+			ws := stopReading(t, f, 1, "slow")
+			return func() (string, error) {
+				_ = ws.SetReadDeadline(time.Now().Add(fleet.Patience))
+				_, m, err := ws.ReadMessage()
+				return string(m), err
+			}
+		},
+		"TCP": func(t *testing.T, f *fleet.Fleet) func() (string, error) {
+			t.Helper()
+			c := stopReadingTCP(t, f, 1, "slow")
+			return func() (string, error) {
+				_ = c.SetReadDeadline(time.Now().Add(fleet.Patience))
+				b, err := fleet.ReadFrame(c)
+				if e, bad := contracts.DecodeEvent(b); err == nil && bad == nil && e.Close != nil {
+					return "", &websocket.CloseError{Code: int(e.Close.Code)}
+				}
+				return string(b), err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slowReaderIsClosed(t, connect)
+		})
+	}
+}
+
+func slowReaderIsClosed(t *testing.T, connect func(*testing.T, *fleet.Fleet) func() (string, error)) {
+	t.Helper()
 	const queue = 256 << 10
 	f := fleet.New(t, 2, fleet.Configure(func(c *node.Config) {
 		c.Edge.QueueBytes = queue
@@ -39,7 +81,7 @@ func TestSlowReaderIsClosedWith4408AndNothingIsLostUncounted(t *testing.T) {
 		c.Edge.WriteTime = 2 * fleet.Patience
 	}))
 	alice, bob := f.Dial(0, "alice"), f.Dial(1, "bob")
-	slow := stopReading(t, f, 1, "slow")
+	next := connect(t, f)
 	data := `"` + strings.Repeat("x", 30<<10) + `"`
 	outcomes := map[string]int{}
 	sent := 0
@@ -61,17 +103,16 @@ func TestSlowReaderIsClosedWith4408AndNothingIsLostUncounted(t *testing.T) {
 		t.Fatal("nothing was closed")
 	}
 	// When it reads again in time, it gets what was under way, and is told why it is closed.
-	_ = slow.SetReadDeadline(time.Now().Add(fleet.Patience))
 	received := 0
 	for {
-		_, m, err := slow.ReadMessage()
+		m, err := next()
 		if err != nil {
 			if !websocket.IsCloseError(err, int(contracts.CloseSlow)) {
 				t.Errorf("the slow reader was closed with %v, not 4408", err)
 			}
 			break
 		}
-		received += strings.Count(string(m), `"msg"`)
+		received += strings.Count(m, `"msg"`)
 	}
 	if received < outcomes["delivered"] {
 		t.Errorf("%d messages were answered delivered, and %d arrived", outcomes["delivered"], received)

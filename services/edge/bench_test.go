@@ -137,12 +137,12 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	buf := make([]byte, headroom+160)
 	b.Run("direct", func(b *testing.B) {
-		w := newWire(pair(b))
+		w := newWire(pair(b), webSocketFraming)
 		b.ReportAllocs()
 		done := make(chan struct{})
 		run, ended := func(f func()) { go f() }, func(error) { done <- struct{}{} }
 		for b.Loop() {
-			if !w.writeText(buf, time.Second, run, ended) {
+			if !w.write(buf, time.Second, run, ended) {
 				<-done
 			}
 		}

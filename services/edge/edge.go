@@ -115,6 +115,7 @@ type Edge struct {
 	behind     atomic.Bool   // some ready session may have no record
 	generation atomic.Uint64 // counts the times that the directory may have lost entries
 	polls      chan struct{} // places for members questions of other nodes
+	refusing   chan struct{} // places for clients over raw TCP who are told that they are not let in
 	closing    sync.RWMutex
 	closed     bool           // guarded by closing: Close waits for work
 	work       sync.WaitGroup // sessions being recorded and removed
@@ -154,6 +155,7 @@ func New(cfg Config, o Options) *Edge {
 	e.metrics = newMetrics(e)
 	e.routes = newRouter(e)
 	e.polls = make(chan struct{}, memberPolls)
+	e.refusing = make(chan struct{}, mostRefused)
 	e.groups.init(e)
 	e.friends.init(e)
 	e.debts.m = map[contracts.NodeID]*debt{}

@@ -212,6 +212,7 @@ func (c *courierFake) take() []parcel {
 // connectionFake takes every frame at once.
 type connectionFake struct{ s *Session }
 
+func (c *connectionFake) attach(s *Session)                 { c.s = s }
 func (c *connectionFake) Write([]byte) bool                 { go c.s.written(); return false }
 func (c *connectionFake) Ping()                             {}
 func (c *connectionFake) Close(contracts.CloseCode, string) { c.Cut() }
@@ -239,9 +240,7 @@ func bubble(t *testing.T, f func(t *testing.T, e *Edge, d *directoryFake, c *cou
 func connect(e *Edge, name contracts.ClientID) *Session {
 	e.open.Add(1)
 	e.strange.Add(1)
-	c := &connectionFake{}
-	s := newSession(e, c)
-	c.s = s
+	s := newSession(e, &connectionFake{})
 	s.login(Identity{Client: name, Send: everything{}, Watch: everything{}, Groups: everything{}}, "")
 	return s
 }

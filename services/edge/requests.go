@@ -12,6 +12,11 @@ import (
 
 // handle works off one frame from the client, on the reading goroutine. It waits for nothing.
 func (s *Session) handle(frame []byte) {
+	s.edge.burst(func() { s.handleWithin(frame) })
+}
+
+// handleWithin is handle for one of several frames that came at once, within a burst of the caller's.
+func (s *Session) handleWithin(frame []byte) {
 	if !s.goesOn() {
 		return // it was told why; what it goes on to send is read only to get at its answer
 	}
@@ -20,7 +25,7 @@ func (s *Session) handle(frame []byte) {
 		s.end(contracts.CloseInvalidData, "not UTF-8")
 		return
 	}
-	s.edge.burst(func() { s.lines(frame) })
+	s.lines(frame)
 }
 
 func (s *Session) lines(frame []byte) {
@@ -65,6 +70,7 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.refuse(req, bad)
 	case req.Op == contracts.OpPing:
 		s.push(contracts.AppendPong(nil, *req), receipt{})
+	case req.Op == contracts.OpPong: // that it came is enough
 	case req.Op == contracts.OpAuth:
 		s.authenticate(req)
 	case !s.logged:

@@ -10,8 +10,10 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// connection is what carries a session's frames: a WebSocket, later also plain TCP. One frame is written at a time.
+// connection is what carries a session's frames: a WebSocket, or raw TCP. One frame is written at a time.
 type connection interface {
+	// attach says whose connection it is, before anything else.
+	attach(s *Session)
 	// Write writes one frame, which is buf but for its first headroom bytes: these are the connection's. It returns true if
 	// that could be done at once. Else it does not wait, and the edge hears of the end by Session.written; the bytes are not
 	// to change until then.
@@ -71,6 +73,7 @@ func newSession(e *Edge, c connection) *Session {
 		requests: rate.NewLimiter(limit(e.cfg.MessageRate), e.cfg.MessageBurst),
 		bytes:    rate.NewLimiter(limit(e.cfg.ByteRate), e.cfg.ByteBurst),
 	}
+	c.attach(s)
 	e.all.Store(s.id, s)
 	s.after(e.cfg.AuthTimeout, func() { s.end(contracts.CloseUnauthorized, "no valid auth in time") })
 	return s
@@ -262,6 +265,16 @@ func (s *Session) end(code contracts.CloseCode, reason string) {
 	if now {
 		s.conn.Close(code, reason)
 	}
+}
+
+// ended returns how the session is being ended; if it is not, its client leaves.
+func (s *Session) ended() (contracts.CloseCode, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return s.closeWith, s.reason
+	}
+	return contracts.CloseNormal, ""
 }
 
 func (s *Session) drop(q *queue, st contracts.Status) {

@@ -94,10 +94,8 @@ func sessionOf(m *melody.Session) *Session { return wireOf(m).session }
 
 // ServeHTTP takes a connection in, or refuses it before the upgrade.
 func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	e := w.edge
 	who, refusal := w.admit(r)
 	if refusal != nil {
-		e.metrics.refusedConnections.Inc()
 		if refusal.status == http.StatusServiceUnavailable {
 			rw.Header().Set("Retry-After", "1")
 		}
@@ -116,8 +114,7 @@ func (w *webSockets) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 // keep the request for as long as the connection lives.
 func (w *webSockets) serve(rw http.ResponseWriter, r *http.Request, over *signal) {
 	if err := w.melody.HandleRequest(rw, r); err != nil { // no session came of it, and that has been answered
-		w.edge.open.Add(-1)
-		w.edge.strange.Add(-1)
+		w.edge.turnAway()
 		over.give()
 	}
 }
@@ -137,22 +134,19 @@ type refusal struct {
 }
 
 // admit decides on a request, and returns who it says it is, nil if an auth object is to follow. One that it lets in is
-// counted from here on: a crowd that comes at once is over the limits too.
+// counted from here on.
 func (w *webSockets) admit(r *http.Request) (who *Identity, no *refusal) {
 	e := w.edge
-	open, strange := e.open.Add(1), e.strange.Add(1)
+	in := e.enter()
 	defer func() {
 		if no != nil {
-			e.open.Add(-1)
-			e.strange.Add(-1)
+			e.turnAway()
 		}
 	}()
-	switch {
-	case e.draining.Load():
-		return nil, &refusal{http.StatusServiceUnavailable, "this node is stopping"}
-	case open > int64(e.cfg.MaxSessions):
-		return nil, &refusal{http.StatusServiceUnavailable, "this node is full"}
-	case !w.originAllowed(r):
+	if in.refused != "" {
+		return nil, &refusal{http.StatusServiceUnavailable, in.refused}
+	}
+	if !w.originAllowed(r) {
 		return nil, &refusal{http.StatusForbidden, "this origin is not allowed"}
 	}
 	token, err := tokenOf(r)
@@ -160,8 +154,8 @@ func (w *webSockets) admit(r *http.Request) (who *Identity, no *refusal) {
 		return nil, &refusal{http.StatusBadRequest, err.Error()}
 	}
 	if token == "" {
-		if strange > int64(e.cfg.MaxAnonymous) {
-			return nil, &refusal{http.StatusServiceUnavailable, "too many connections without a log-in"}
+		if in.crowded {
+			return nil, &refusal{http.StatusServiceUnavailable, tooManyStrangers}
 		}
 		return nil, nil //nolint:nilnil // it is let in, and says later who it is
 	}
@@ -214,11 +208,11 @@ func tokenOf(r *http.Request) (string, error) {
 
 // connected makes melody's session ours, before its reader and its writer start.
 func (w *webSockets) connected(m *melody.Session) {
-	c := &webSocket{edge: w.edge, m: m, wire: wireOf(m)}
+	c := &webSocket{framed: framed{edge: w.edge, wire: wireOf(m)}, m: m}
 	m.Request = nil // the headers are not needed any more
 	s := newSession(w.edge, c)
 	who := c.wire.who
-	c.wire.session, c.wire.who = s, nil
+	c.wire.who = nil
 	var pings *rate.Limiter // few clients ping
 	ws := m.WebsocketConnection()
 	ws.SetPingHandler(func(data string) error {
@@ -246,9 +240,8 @@ func (w *webSockets) connected(m *melody.Session) {
 
 // webSocket is a [connection].
 type webSocket struct {
-	edge *Edge
-	m    *melody.Session
-	wire *wire
+	framed
+	m *melody.Session
 }
 
 var _ connection = (*webSocket)(nil)
@@ -260,21 +253,13 @@ func (c *webSocket) Write(buf []byte) bool {
 		_ = c.m.Write(buf[headroom:])
 		return false
 	}
-	return c.wire.writeText(buf, c.edge.cfg.WriteTime, c.edge.work.Go, c.written)
+	return c.framed.Write(buf)
 }
 
-// written is told how a direct write ended that had to wait.
-func (c *webSocket) written(err error) {
-	if err != nil {
-		c.Cut()
-		return
-	}
-	c.wire.session.written()
-}
-
+// Ping writes directly, too, where that can be done.
 func (c *webSocket) Ping() {
 	if c.wire.raw != nil {
-		c.wire.ping(c.edge.cfg.WriteTime, c.edge.work.Go)
+		c.framed.Ping()
 		return
 	}
 	c.edge.spawn(func() {
@@ -299,8 +284,6 @@ func (c *webSocket) Close(code contracts.CloseCode, reason string) {
 	})
 }
 
-func (c *webSocket) Cut() { _ = c.wire.end() }
-
 // control writes a control frame. gorilla lets that be done beside its other writes.
 func (c *webSocket) control(kind int, data []byte, wait time.Duration) error {
 	if c.wire.raw == nil {
@@ -323,7 +306,7 @@ func (h *handOff) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.over.give()
-	w := newWire(conn)
+	w := newWire(conn, webSocketFraming)
 	w.who = h.who
 	return w, rw, nil
 }

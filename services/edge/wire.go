@@ -12,16 +12,18 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// wire is the connection under a WebSocket. If it is TCP, frames are written to it directly and without waiting: no goroutine
-// is woken for a write that the kernel takes at once, which is nearly all. What the kernel does not take is left to a
-// goroutine that ends with it. melody and gorilla then only read: melody's writing goroutine is sent home with the first
+// wire is the connection under a WebSocket, or under frames over raw TCP. If it can be, frames are written to it directly and
+// without waiting: no goroutine is woken for a write that the kernel takes at once, which is nearly all. What the kernel does
+// not take is left to a goroutine that ends with it. melody and gorilla then only read: melody's writing goroutine is sent home with the first
 // thing that it is given to write, a close frame that goes nowhere. (Kept, it takes 3 KiB for each connection.)
 //
-// To a TLS connection, and to what is no TCP at all, melody and gorilla write, as they always do.
+// To a TLS connection, and to what is no TCP at all, melody and gorilla write, as they always do. Over raw TCP there is neither:
+// then each write is left to such a goroutine.
 type wire struct {
 	net.Conn // for reading, and for writing what may wait
 
 	// set once
+	framing *framing
 	raw     syscall.RawConn // nil: nothing is written directly
 	who     *Identity       // of the request itself, until there is a session
 	session *Session
@@ -40,17 +42,22 @@ type wire struct {
 	once func(fd uintptr) bool // made once, so that a write allocates nothing
 }
 
+// framing is how frames stand on a connection.
+type framing struct {
+	header func(buf []byte) int // writes a frame's header into the headroom of buf, and returns where it begins
+	ping   []byte               // a whole frame, which asks for a sign of life
+}
+
+var webSocketFraming = &framing{header: textHeader, ping: []byte{0x80 | websocket.PingMessage, 0}}
+
 // headroom is what a frame's header needs at most: the server's frames are not masked.
 const headroom = 10
 
 var errCloseSent = errors.New("a close frame was written")
 
-func newWire(c net.Conn) *wire {
-	w := &wire{Conn: c}
-	tcp, ok := c.(*net.TCPConn)
-	if proxied, is := c.(interface{ TCPConn() (*net.TCPConn, bool) }); is { // behind a PROXY header
-		tcp, ok = proxied.TCPConn()
-	}
+func newWire(c net.Conn, f *framing) *wire {
+	w := &wire{Conn: c, framing: f}
+	tcp, ok := tcpOf(c)
 	if !ok || !canWriteDirectly {
 		return w
 	}
@@ -64,6 +71,15 @@ func newWire(c net.Conn) *wire {
 		return true // it is not tried again
 	}
 	return w
+}
+
+// tcpOf returns the TCP connection that c is, maybe behind a PROXY header.
+func tcpOf(c net.Conn) (*net.TCPConn, bool) {
+	if proxied, is := c.(interface{ TCPConn() (*net.TCPConn, bool) }); is {
+		return proxied.TCPConn()
+	}
+	tcp, ok := c.(*net.TCPConn)
+	return tcp, ok
 }
 
 // SetWriteDeadline sets the deadline of what gorilla writes next. It is not left on the connection, where it would fail
@@ -107,11 +123,11 @@ func (w *wire) writeBy(deadline int64, b []byte) (int, error) {
 	return w.Conn.Write(b)
 }
 
-// writeText writes buf as one text frame, but for its first headroom bytes, where the header goes. It returns true when the
+// write writes buf as one frame, but for its first headroom bytes, where the header goes. It returns true when the
 // frame is written. Else it is left to wait, and done is told, from a goroutine that run starts, how that ends:
 // within a time, or with an error.
-func (w *wire) writeText(buf []byte, wait time.Duration, run func(func()), done func(error)) bool {
-	frame := buf[header(buf):]
+func (w *wire) write(buf []byte, wait time.Duration, run func(func()), done func(error)) bool {
+	frame := buf[w.framing.header(buf):]
 	if !w.mu.TryLock() { // a control frame is being written
 		run(func() {
 			w.mu.Lock()
@@ -145,16 +161,22 @@ func (w *wire) rest(b []byte, wait time.Duration, done func(error)) {
 	done(err)
 }
 
-// control writes a control frame, and waits for that.
+// control writes a WebSocket's control frame, and waits for that.
 func (w *wire) control(kind int, data []byte, wait time.Duration) error {
 	const fin = 0x80
 	frame := append([]byte{fin | byte(kind), byte(len(data))}, data...) // data has at most 125 bytes (RFC 6455, 5.5)
+	return w.whole(frame, kind == websocket.CloseMessage, wait)
+}
+
+// whole writes a frame that has its header, behind what is being written, and waits for that. After the last one, nothing
+// is written any more.
+func (w *wire) whole(frame []byte, last bool, wait time.Duration) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return errCloseSent
 	}
-	w.closed = kind == websocket.CloseMessage
+	w.closed = last
 	_, err := w.writeBy(time.Now().Add(wait).UnixNano(), frame)
 	if err != nil {
 		w.broken()
@@ -168,21 +190,19 @@ func (w *wire) broken() {
 	_ = w.end()
 }
 
-// pingFrame is a ping without data.
-var pingFrame = []byte{0x80 | websocket.PingMessage, 0}
-
 // ping writes a ping, behind what is being written. It is never left out: without a pong the client would be cut off.
 func (w *wire) ping(wait time.Duration, run func(func())) {
+	frame := w.framing.ping
 	if !w.mu.TryLock() { // it goes behind what is being written: without it the client would be cut for its silence
 		run(func() {
 			w.mu.Lock()
-			w.rest(pingFrame, wait, func(error) {})
+			w.rest(frame, wait, func(error) {})
 		})
 		return
 	}
-	n, err := w.direct(pingFrame)
-	if err == nil && n < len(pingFrame) {
-		run(func() { w.rest(pingFrame[n:], wait, func(error) {}) })
+	n, err := w.direct(frame)
+	if err == nil && n < len(frame) {
+		run(func() { w.rest(frame[n:], wait, func(error) {}) })
 		return
 	}
 	w.mu.Unlock()
@@ -190,8 +210,11 @@ func (w *wire) ping(wait time.Duration, run func(func())) {
 
 // direct writes what the kernel takes at once, and returns how much that is. mu is held.
 func (w *wire) direct(frame []byte) (int, error) {
-	if w.closed {
+	switch {
+	case w.closed:
 		return 0, errCloseSent
+	case w.raw == nil:
+		return 0, nil
 	}
 	w.buf = frame
 	err := w.raw.Write(w.once)
@@ -202,8 +225,8 @@ func (w *wire) direct(frame []byte) (int, error) {
 	return w.n, err
 }
 
-// header writes the header of a text frame into the headroom of buf, and returns where it begins (RFC 6455, 5.2).
-func header(buf []byte) int {
+// textHeader is the header of a WebSocket's text frame (RFC 6455, 5.2); see framing.
+func textHeader(buf []byte) int {
 	const finText, short, long = 0x81, 126, 127
 	size := len(buf) - headroom
 	switch {

@@ -7,3 +7,5 @@ import "errors"
 const canWriteDirectly = false
 
 func writeDirectly(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func readDirectly(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -24,3 +24,13 @@ func writeDirectly(fd uintptr, b []byte) (int, error) {
 		}
 	}
 }
+
+// readDirectly reads what a non-blocking socket has, or returns syscall.EAGAIN.
+func readDirectly(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := syscall.Read(int(fd), b)
+		if !errors.Is(err, syscall.EINTR) {
+			return max(n, 0), err
+		}
+	}
+}

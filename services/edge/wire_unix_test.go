@@ -35,13 +35,13 @@ func TestNothingFollowsHalfAControlFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWire(server)
+	w := newWire(server, webSocketFraming)
 	if w.raw == nil {
 		t.Fatal("nothing is written directly: the test shows nothing")
 	}
 	w.Conn = cutShort{server.(*net.TCPConn)}
 	_ = w.control(websocket.PongMessage, []byte("hello"), time.Second)
-	w.writeText(append(make([]byte, headroom), "data"...), time.Second, func(f func()) { f() }, func(error) {})
+	w.write(append(make([]byte, headroom), "data"...), time.Second, func(f func()) { f() }, func(error) {})
 	_ = server.Close()
 	got := make([]byte, 64)
 	n := 0

@@ -30,8 +30,8 @@ func (byToken) Token(s string) (Identity, error) {
 func (b byToken) Name(c contracts.ClientID) (Identity, error) { return b.Token(string(c)) }
 
 // listening is an edge that clients can connect to.
-func listening(t *testing.T, courier Courier, change func(*Config)) (*Edge, *httptest.Server) {
-	t.Helper()
+func listening(tb testing.TB, courier Courier, change func(*Config)) (*Edge, *httptest.Server) {
+	tb.Helper()
 	cfg := DefaultConfig()
 	cfg.MessageRate, cfg.ByteRate = 0, 0
 	if change != nil {
@@ -39,10 +39,10 @@ func listening(t *testing.T, courier Courier, change func(*Config)) (*Edge, *htt
 	}
 	d := &directoryFake{restored: make(chan struct{}, 1), records: map[contracts.Address]map[contracts.SessionID]contracts.Entry{}}
 	e := New(cfg, Options{Cluster: "a", Node: "a1", Epoch: 1, Directory: d, Auth: byToken{}, Blip: time.Second})
-	e.Start(t.Context(), courier)
+	e.Start(tb.Context(), courier)
 	srv := httptest.NewServer(e.Handler())
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Second)
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 3*time.Second)
 		defer cancel()
 		e.Close(ctx)
 		srv.Close()
@@ -51,8 +51,8 @@ func listening(t *testing.T, courier Courier, change func(*Config)) (*Edge, *htt
 }
 
 // dial connects, by name if there is one, with a receive buffer of that size.
-func dial(t *testing.T, srv *httptest.Server, name string, buffer int) *websocket.Conn {
-	t.Helper()
+func dial(tb testing.TB, srv *httptest.Server, name string, buffer int) *websocket.Conn {
+	tb.Helper()
 	h := http.Header{}
 	if name != "" {
 		h.Set("Authorization", "Bearer "+name)
@@ -64,19 +64,19 @@ func dial(t *testing.T, srv *httptest.Server, name string, buffer int) *websocke
 		}
 		return c, err
 	}}
-	c, resp, err := d.DialContext(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), h)
+	c, resp, err := d.DialContext(tb.Context(), "ws"+strings.TrimPrefix(srv.URL, "http"), h)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-func expectReady(t *testing.T, c *websocket.Conn) {
-	t.Helper()
+func expectReady(tb testing.TB, c *websocket.Conn) {
+	tb.Helper()
 	if _, b, err := c.ReadMessage(); err != nil || !strings.Contains(string(b), "ready") {
-		t.Error(string(b), err)
+		tb.Error(string(b), err)
 	}
 }
 
@@ -106,7 +106,6 @@ func spinning(e *Edge, name contracts.ClientID, cost time.Duration, wrote func()
 	e.strange.Add(1)
 	c := &spinningConnection{cost: cost, wrote: wrote, ready: make(chan struct{})}
 	s := newSession(e, c)
-	c.s = s
 	s.login(Identity{Client: name, Send: everything{}, Groups: everything{}}, "")
 	<-c.ready
 	return s

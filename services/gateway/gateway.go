@@ -35,6 +35,8 @@ type Config struct {
 	Cluster contracts.ClusterName
 	// Peers are the gateways of other clusters, as host:port: clients whose ticket names one of these are passed on there.
 	Peers map[contracts.ClusterName][]string
+	// TCPPeers are the same gateways, where they take clients in over raw TCP.
+	TCPPeers map[contracts.ClusterName][]string
 	// Proxy has instances and peers told the client's address with a PROXY protocol header (version 2). They must trust this
 	// gateway to.
 	Proxy bool
@@ -72,11 +74,13 @@ type Gateway struct {
 	metrics  *metrics
 
 	open     atomic.Int64
+	refusing atomic.Int64 // clients over raw TCP who are told that nobody is let in
 	draining atomic.Bool
 
-	mu     sync.Mutex
-	relays map[*relay]struct{} // guarded by mu
-	work   sync.WaitGroup
+	mu       sync.Mutex
+	relays   map[*relay]struct{}   // guarded by mu
+	entering map[net.Conn]struct{} // guarded by mu: over raw TCP, not joined with an instance yet
+	work     sync.WaitGroup
 }
 
 // New returns a gateway. cfg must be valid.
@@ -84,7 +88,7 @@ func New(cfg Config, o Options) *Gateway {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	g := &Gateway{cfg: cfg, o: o, log: o.Logger, relays: map[*relay]struct{}{}}
+	g := &Gateway{cfg: cfg, o: o, log: o.Logger, relays: map[*relay]struct{}{}, entering: map[net.Conn]struct{}{}}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -114,35 +118,63 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *refusal {
+	if no := g.full(open); no != nil {
+		return no
+	}
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		return &refusal{http.StatusBadRequest, "an upgrade has no body"}
+	}
+	now := time.Now()
+	t, no := g.verify(r.URL.RawQuery, now)
+	if no != nil {
+		return no
+	}
+	up, no := g.place(t, now, func() (*upstream, *refusal) { return g.passOn(r, t) }, func() (*upstream, *refusal) {
+		return g.reach(r.Context(), t, func(l contracts.Load) string { return l.URL }, func(address string) (*upstream, *refusal, error) {
+			return g.try(r, address, r.URL.Path, g.cfg.AnswerTime)
+		})
+	})
+	return g.join(w, up, no)
+}
+
+// full says why nobody is let in now; open is how many are being let in.
+func (g *Gateway) full(open int64) *refusal {
 	switch {
 	case g.draining.Load():
 		return &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
 	case open+int64(g.Connections()) > int64(g.cfg.MaxConnections):
 		return &refusal{http.StatusServiceUnavailable, "this gateway is full"}
-	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
-		return &refusal{http.StatusBadRequest, "an upgrade has no body"}
 	}
-	now := time.Now()
-	t, err := g.o.Tickets.Verify(r.URL.RawQuery, now)
+	return nil
+}
+
+// verify reads a ticket.
+func (g *Gateway) verify(query string, now time.Time) (contracts.Ticket, *refusal) {
+	t, err := g.o.Tickets.Verify(query, now)
 	switch {
 	case errors.Is(err, contracts.ErrTicketMalformed):
-		return &refusal{http.StatusBadRequest, err.Error()}
+		return t, &refusal{http.StatusBadRequest, err.Error()}
 	case err != nil:
-		return &refusal{http.StatusUnauthorized, err.Error()}
+		return t, &refusal{http.StatusUnauthorized, err.Error()}
 	}
+	return t, nil
+}
+
+// place connects to where a ticket belongs: by passOn to another cluster or, if it is of this one or that returns neither, by reach.
+func (g *Gateway) place(t contracts.Ticket, now time.Time, passOn, reach func() (*upstream, *refusal)) (*upstream, *refusal) {
 	if t.Cluster != g.cfg.Cluster {
-		if up, no := g.passOn(r, t); up != nil || no != nil {
-			return g.join(w, up, no)
+		if up, no := passOn(); up != nil || no != nil {
+			return up, no
 		}
 	}
 	if !g.used.take(t.Nonce, now) {
-		return &refusal{http.StatusUnauthorized, "the ticket was used before"}
+		return nil, &refusal{http.StatusUnauthorized, "the ticket was used before"}
 	}
-	up, no := g.reach(r, t)
+	up, no := reach()
 	if up == nil {
 		g.used.giveBack(t.Nonce) // nobody was reached with it
 	}
-	return g.join(w, up, no)
+	return up, no
 }
 
 // join connects the client with its instance.
@@ -192,6 +224,9 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 	g.mu.Lock()
 	for r := range g.relays { // that came in while draining began
 		r.cut()
+	}
+	for client := range g.entering {
+		_ = client.Close()
 	}
 	g.mu.Unlock()
 	g.work.Wait()

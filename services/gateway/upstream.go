@@ -36,12 +36,15 @@ type upstream struct {
 var errBusy = errors.New("the instance takes no clients now")
 
 // reach connects to the instance where the ticket belongs; if that is not fit or does not answer in time, to its alternate.
-func (g *Gateway) reach(r *http.Request, t contracts.Ticket) (*upstream, *refusal) {
+// addressOf says where that is, and empty if it is nowhere; try connects there.
+func (g *Gateway) reach(
+	ctx context.Context, t contracts.Ticket, addressOf func(contracts.Load) string, try func(address string) (*upstream, *refusal, error),
+) (*upstream, *refusal) {
 	now := time.Now()
 	var fit, spare []contracts.Instance
 	for _, i := range g.o.Fleet.Instances() {
 		switch {
-		case i.Load.State != contracts.NodeReady || i.Load.URL == "" || i.Load.Users >= i.Load.Capacity:
+		case i.Load.State != contracts.NodeReady || addressOf(i.Load) == "" || i.Load.Users >= i.Load.Capacity:
 		case g.outliers.passes(i.Peer, now):
 			spare = append(spare, i)
 		default:
@@ -56,12 +59,12 @@ func (g *Gateway) reach(r *http.Request, t contracts.Ticket) (*upstream, *refusa
 		if n == mostTries {
 			break
 		}
-		up, no, err := g.try(r, i.Load.URL, r.URL.Path, g.cfg.AnswerTime)
+		up, no, err := try(addressOf(i.Load))
 		switch {
 		case err == nil:
 			g.outliers.served(i.Peer, time.Now())
 			return up, no
-		case r.Context().Err() != nil:
+		case ctx.Err() != nil:
 			return nil, &refusal{http.StatusServiceUnavailable, "the client has gone"}
 		case !errors.Is(err, errBusy):
 			g.outliers.failed(i.Peer, time.Now())
@@ -75,15 +78,27 @@ func (g *Gateway) reach(r *http.Request, t contracts.Ticket) (*upstream, *refusa
 // one serves the client.
 func (g *Gateway) passOn(r *http.Request, t contracts.Ticket) (*upstream, *refusal) {
 	if r.Header.Get(hopHeader) != "" {
-		return nil, &refusal{http.StatusBadGateway, "a gateway has passed this client on to the wrong cluster"}
+		return nil, wrongCluster
 	}
 	r.Header.Set(hopHeader, string(g.cfg.Cluster))
 	defer r.Header.Del(hopHeader)
-	peers := slices.Clone(g.cfg.Peers[t.Cluster])
+	return g.anyPeer(g.cfg.Peers[t.Cluster], func(peer string) (*upstream, *refusal, error) {
+		return g.try(r, "ws://"+peer+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery, g.peerTime())
+	})
+}
+
+var wrongCluster = &refusal{http.StatusBadGateway, "a gateway has passed this client on to the wrong cluster"}
+
+// peerTime is how long a gateway of another cluster has. It may have to pass over instances of its own: who gave up on it
+// meanwhile would part clients of one key.
+func (g *Gateway) peerTime() time.Duration { return mostTries * g.cfg.AnswerTime }
+
+// anyPeer connects to one of the gateways of a cluster. It returns neither if none of them can be reached.
+func (g *Gateway) anyPeer(peers []string, try func(peer string) (*upstream, *refusal, error)) (*upstream, *refusal) {
+	peers = slices.Clone(peers)
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
 	for _, p := range peers {
-		// It may have to pass over instances of its own: who gave up on it meanwhile would part clients of one key.
-		up, no, err := g.try(r, "ws://"+p+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery, mostTries*g.cfg.AnswerTime)
+		up, no, err := try(p)
 		if err == nil {
 			g.metrics.passedOn.Inc()
 			return up, no
@@ -152,14 +167,20 @@ func (g *Gateway) upgrade(ctx context.Context, conn net.Conn, r *http.Request, t
 // request is the client's upgrade, for the other side.
 func (g *Gateway) request(conn net.Conn, r *http.Request, target string) []byte {
 	var b bytes.Buffer
-	if g.cfg.Proxy {
-		client, err := net.ResolveTCPAddr("tcp", r.RemoteAddr) // an address, not a name
-		if err == nil {
-			_, _ = proxyproto.HeaderProxyFromAddrs(2, client, conn.RemoteAddr()).WriteTo(&b)
-		}
-	}
+	g.introduce(&b, conn, r.RemoteAddr)
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", target, r.Host)
 	_ = r.Header.Write(&b)
 	b.WriteString("\r\n")
 	return b.Bytes()
+}
+
+// introduce writes who the client is, if the other side is to be told.
+func (g *Gateway) introduce(b *bytes.Buffer, conn net.Conn, address string) {
+	if !g.cfg.Proxy {
+		return
+	}
+	client, err := net.ResolveTCPAddr("tcp", address) // an address, not a name
+	if err == nil {
+		_, _ = proxyproto.HeaderProxyFromAddrs(2, client, conn.RemoteAddr()).WriteTo(b)
+	}
 }

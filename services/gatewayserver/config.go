@@ -23,6 +23,8 @@ type Config struct {
 	TLSCert  string // PEM file; with TLSKey it turns TLS on
 	TLSKey   string // PEM file
 
+	TCPListen string // address for clients over raw TCP; empty: none
+
 	TicketKeys []string // one or two, in base64, as the registry has them. See contracts.ParseTicketSecret
 
 	Gateway gateway.Config
@@ -57,18 +59,8 @@ func (c *Config) Validate() error {
 	if _, err := contracts.ParseClusterName(c.Gateway.Cluster); err != nil {
 		return fmt.Errorf("%w: cluster: %w", ErrConfig, err)
 	}
-	for cluster, peers := range c.Gateway.Peers {
-		if _, err := contracts.ParseClusterName(cluster); err != nil {
-			return fmt.Errorf("%w: peer: %w", ErrConfig, err)
-		}
-		if cluster == c.Gateway.Cluster {
-			return fmt.Errorf("%w: peer: %s is this gateway's own cluster", ErrConfig, cluster)
-		}
-		for _, p := range peers {
-			if _, _, err := net.SplitHostPort(p); err != nil {
-				return fmt.Errorf("%w: peer: %q is not host:port", ErrConfig, p)
-			}
-		}
+	if err := errors.Join(c.validatePeers("peer", c.Gateway.Peers), c.validatePeers("tcp-peer", c.Gateway.TCPPeers)); err != nil {
+		return err
 	}
 	switch g := c.Gateway; {
 	case (c.TLSCert == "") != (c.TLSKey == ""):
@@ -79,6 +71,24 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: max-connections, answer-time and stall-time must be positive", ErrConfig)
 	case c.Poll <= 0 || c.Hold < 0 || c.DrainTime < 0:
 		return fmt.Errorf("%w: poll must be positive, hold and drain-time not negative", ErrConfig)
+	}
+	return nil
+}
+
+// validatePeers checks the gateways that a setting names.
+func (c *Config) validatePeers(setting string, all map[contracts.ClusterName][]string) error {
+	for cluster, peers := range all {
+		if _, err := contracts.ParseClusterName(cluster); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrConfig, setting, err)
+		}
+		if cluster == c.Gateway.Cluster {
+			return fmt.Errorf("%w: %s: %s is this gateway's own cluster", ErrConfig, setting, cluster)
+		}
+		for _, p := range peers {
+			if _, _, err := net.SplitHostPort(p); err != nil {
+				return fmt.Errorf("%w: %s: %q is not host:port", ErrConfig, setting, p)
+			}
+		}
 	}
 	return nil
 }

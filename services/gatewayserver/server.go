@@ -86,6 +86,9 @@ func (s *Server) start(ctx context.Context) error {
 	mux.Handle("GET "+ClientPath, s.gateway)
 	s.health(mux)
 	s.http.Serve(&s.http.Clients, mux, httpserver.HeaderTime)
+	if s.http.TCP.Listener != nil {
+		s.http.ServeTCP(func(client net.Conn) { s.gateway.TakeTCP(background, client) })
+	}
 	if s.http.Admin.Listener != nil {
 		admin := http.NewServeMux()
 		s.health(admin)
@@ -120,7 +123,38 @@ func (s *Server) listen(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
+	if err := s.listenTCP(ctx); err != nil {
+		return err
+	}
 	return s.http.ListenAdmin(ctx, s.cfg.Admin)
+}
+
+// listenTCP opens the listener for clients over raw TCP, if there is to be one.
+func (s *Server) listenTCP(ctx context.Context) error {
+	if s.cfg.TCPListen == "" {
+		return nil
+	}
+	if err := s.http.TCP.Listen(ctx, net.ListenConfig{}, "clients over raw TCP", s.cfg.TCPListen); err != nil {
+		return err
+	}
+	if s.cfg.TLSCert == "" {
+		return nil
+	}
+	if err := s.http.TCP.SecureTCP(s.cfg.TLSCert, s.cfg.TLSKey); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// TCPURL is the tcp:// or tls:// address for clients over raw TCP, with the port in use, or "" when there is none.
+func (s *Server) TCPURL() string {
+	switch {
+	case s.http.TCP.Listener == nil:
+		return ""
+	case s.cfg.TLSCert != "":
+		return "tls://" + s.http.TCP.Listener.Addr().String()
+	}
+	return "tcp://" + s.http.TCP.Listener.Addr().String()
 }
 
 // URL is the WebSocket address for clients, with the port in use and without a ticket.
@@ -161,6 +195,7 @@ func (s *Server) halt(ctx context.Context) {
 		s.gateway.Drain(ctx, s.cfg.DrainTime)
 	}
 	s.http.Clients.Close()
+	s.http.TCP.Close()
 	s.http.Admin.Close()
 	s.http.Wait()
 	if s.cancel != nil {

@@ -31,14 +31,19 @@ type Part struct {
 	server *http.Server // nil until it serves
 }
 
-// Secure has the listener speak TLS with the certificate and key in these PEM files. The error is [ErrTLS].
-func (p *Part) Secure(cert, key string) error {
+// Secure has the listener speak TLS with the certificate and key in these PEM files, for HTTP. The error is [ErrTLS].
+func (p *Part) Secure(cert, key string) error { return p.secure(cert, key, "http/1.1") }
+
+// SecureTCP is Secure for what is no HTTP: whatever protocol a client names is taken.
+func (p *Part) SecureTCP(cert, key string) error { return p.secure(cert, key) }
+
+func (p *Part) secure(cert, key string, protocols ...string) error {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}
 	p.Listener = tls.NewListener(p.Listener, &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: protocols,
 	})
 	return nil
 }
@@ -63,7 +68,7 @@ func (p *Part) Shutdown(ctx context.Context) {
 // Server is both parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
 // AdminURL are safe for concurrent use once it serves.
 type Server struct {
-	Clients, Admin Part
+	Clients, TCP, Admin Part // TCP is for clients too, and is no HTTP
 
 	log     *slog.Logger
 	running sync.WaitGroup
@@ -105,7 +110,29 @@ func (s *Server) Serve(p *Part, h http.Handler, requestTime time.Duration) {
 	})
 }
 
-// Wait returns when both servers have ended.
+// ServeTCP gives the connections that come over raw TCP to take, which must not wait, until the part is closed.
+func (s *Server) ServeTCP(take func(net.Conn)) {
+	s.running.Go(func() {
+		for wait := time.Duration(0); ; {
+			conn, err := s.TCP.Listener.Accept()
+			switch {
+			case errors.Is(err, net.ErrClosed):
+				return
+			case err != nil: // no open files are left, most likely; net/http waits as long
+				if wait == 0 {
+					s.log.Warn("raw TCP: no connection is accepted for now", slog.Any("error", err))
+				}
+				wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+				<-time.After(wait)
+			default:
+				wait = 0
+				take(conn)
+			}
+		}
+	})
+}
+
+// Wait returns when all servers have ended.
 func (s *Server) Wait() { s.running.Wait() }
 
 // Fail says that the process cannot go on; the first reason counts.

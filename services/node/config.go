@@ -33,6 +33,9 @@ type Config struct {
 	ProxyTrust []netip.Prefix // peers from whom a PROXY protocol header is taken, and demanded
 	Profiles   bool           // serve /debug/pprof on Admin
 
+	TCPListen    string // address for clients over raw TCP, host:port; empty: none. TLS and ProxyTrust are as for Listen
+	TCPAdvertise string // tcp:// or tls:// address where gateways reach that; empty: made from TCPListen
+
 	NATS  broker.Config
 	Redis presence.Redis
 
@@ -104,6 +107,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%w: advertise: %w", ErrConfig, err)
 		}
 	}
+	if err := c.validateTCP(); err != nil {
+		return err
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("%w: tls-cert and tls-key go together", ErrConfig)
 	}
@@ -115,6 +121,19 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Edge.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+func (c *Config) validateTCP() error {
+	switch {
+	case c.TCPAdvertise == "":
+		return nil
+	case c.TCPListen == "":
+		return fmt.Errorf("%w: tcp-advertise goes with tcp-listen", ErrConfig)
+	}
+	if err := contracts.CheckNodeTCP(c.TCPAdvertise); err != nil {
+		return fmt.Errorf("%w: tcp-advertise: %w", ErrConfig, err)
 	}
 	return nil
 }

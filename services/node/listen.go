@@ -24,17 +24,43 @@ func (n *Node) listen(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(n.cfg.ProxyTrust) > 0 {
-		clients.Listener = &proxyproto.Listener{
-			Listener: clients.Listener, ConnPolicy: proxyPolicy(n.cfg.ProxyTrust), ReadHeaderTimeout: httpserver.HeaderTime,
-		}
-	}
+	n.trust(clients)
 	if n.cfg.TLSCert != "" {
 		if err := clients.Secure(n.cfg.TLSCert, n.cfg.TLSKey); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
+	if err := n.listenTCP(ctx); err != nil {
+		return err
+	}
 	return n.http.ListenAdmin(ctx, n.cfg.Admin)
+}
+
+// listenTCP opens the listener for clients over raw TCP, if there is to be one.
+func (n *Node) listenTCP(ctx context.Context) error {
+	if n.cfg.TCPListen == "" {
+		return nil
+	}
+	if err := n.http.TCP.Listen(ctx, net.ListenConfig{KeepAlive: -1}, "clients over raw TCP", n.cfg.TCPListen); err != nil {
+		return err
+	}
+	n.trust(&n.http.TCP)
+	if n.cfg.TLSCert == "" {
+		return nil
+	}
+	if err := n.http.TCP.SecureTCP(n.cfg.TLSCert, n.cfg.TLSKey); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
+}
+
+// trust has the listener take PROXY headers, from those who are trusted to send them.
+func (n *Node) trust(p *httpserver.Part) {
+	if len(n.cfg.ProxyTrust) > 0 {
+		p.Listener = &proxyproto.Listener{
+			Listener: p.Listener, ConnPolicy: proxyPolicy(n.cfg.ProxyTrust), ReadHeaderTimeout: httpserver.HeaderTime,
+		}
+	}
 }
 
 // proxyPolicy demands a PROXY header from trusted peers, since without one a client behind them could send its own; from
@@ -61,6 +87,9 @@ func (n *Node) serve() {
 	n.health(mux)
 	// The bound is also for the body and the answer of a request that does not become a connection; the upgrade lifts it.
 	n.http.Serve(&n.http.Clients, mux, httpserver.HeaderTime)
+	if n.http.TCP.Listener != nil {
+		n.http.ServeTCP(n.edge.TakeTCP)
+	}
 	if n.http.Admin.Listener != nil {
 		n.http.Serve(&n.http.Admin, n.adminHandler(), 0) // a profile takes as long as it is asked to
 	}

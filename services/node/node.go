@@ -124,6 +124,9 @@ func (n *Node) start(ctx context.Context) error {
 	if n.handedOut() == "" {
 		n.log.Warn("this node is on every address of its machine, so nobody can be sent to it: set advertise if a registry or a gateway should")
 	}
+	if n.cfg.TCPListen != "" && n.handedOutTCP() == "" {
+		n.log.Warn("this node takes raw TCP on every address of its machine, so no gateway can pass it on here: set tcp-advertise if one should")
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n.cancel = cancel
 	n.watching.Go(func() { n.watch(background) })
@@ -180,6 +183,21 @@ func (n *Node) URL() string {
 	return scheme + n.http.Clients.Listener.Addr().String() + ClientPath
 }
 
+// TCPURL is the tcp:// or tls:// address for clients over raw TCP, with the port in use, or "" when there is none.
+func (n *Node) TCPURL() string {
+	switch {
+	case n.http.TCP.Listener == nil:
+		return ""
+	case n.cfg.TCPAdvertise != "":
+		return n.cfg.TCPAdvertise
+	}
+	scheme := "tcp://"
+	if n.cfg.TLSCert != "" {
+		scheme = "tls://"
+	}
+	return scheme + n.http.TCP.Listener.Addr().String()
+}
+
 // AdminURL is the http address of the admin listener, or "" when there is none.
 func (n *Node) AdminURL() string { return n.http.AdminURL() }
 
@@ -223,6 +241,7 @@ func (n *Node) abandon(ctx context.Context) {
 	if n.reply != nil {
 		n.reply.Close()
 	}
+	n.http.TCP.Close()
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -29,9 +30,10 @@ type Client struct {
 	Ready contracts.Ready
 
 	t      testing.TB
-	ws     *websocket.Conn
-	lines  chan []byte // closed when the connection ends
-	ended  error       // set before lines is closed
+	ws     *websocket.Conn // nil over raw TCP
+	tcp    net.Conn        // nil over WebSocket
+	lines  chan []byte     // closed when the connection ends
+	ended  error           // set before lines is closed
 	nextID uint64
 }
 
@@ -79,28 +81,40 @@ func ConnectURL(tb testing.TB, url string, header http.Header, dial dialer) (*Cl
 		return nil, status, err
 	}
 	c := &Client{t: tb, ws: ws, lines: make(chan []byte, 1<<16)}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		c.read()
-	}()
-	tb.Cleanup(func() {
-		_ = ws.Close()
-		<-read
-	})
+	c.start(ws, func() ([]byte, error) { _, frame, err := ws.ReadMessage(); return frame, err })
 	return c, status, nil
 }
 
-func (c *Client) read() {
+// start starts the client's reader, which ends with the test.
+func (c *Client) start(conn io.Closer, next func() ([]byte, error)) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		c.read(next)
+	}()
+	c.t.Cleanup(func() {
+		_ = conn.Close()
+		<-read
+	})
+}
+
+func (c *Client) read(next func() ([]byte, error)) {
 	defer close(c.lines)
 	for {
-		_, frame, err := c.ws.ReadMessage()
+		frame, err := next()
 		if err != nil {
 			c.ended = err
 			return
 		}
 		for line := range bytes.SplitSeq(frame, []byte("\n")) {
-			c.lines <- line
+			control, err := c.control(line)
+			if err != nil {
+				c.ended = err
+				return
+			}
+			if !control {
+				c.lines <- line
+			}
 		}
 	}
 }
@@ -119,12 +133,21 @@ func (c *Client) Login(name contracts.ClientID) {
 // Raw writes one text frame.
 func (c *Client) Raw(frame string) {
 	c.t.Helper()
-	if err := c.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+	if err := c.TryRaw(frame); err != nil {
 		c.t.Fatalf("%s: write: %v", c.Name, err)
 	}
 }
 
-// WS is the connection, for what the protocol does not say.
+// TryRaw is Raw that leaves it to the caller what an error is.
+func (c *Client) TryRaw(frame string) error {
+	if c.tcp != nil {
+		_, err := c.tcp.Write(contracts.AppendFrame(nil, []byte(frame)))
+		return err
+	}
+	return c.ws.WriteMessage(websocket.TextMessage, []byte(frame))
+}
+
+// WS is the connection, for what the protocol does not say; nil over raw TCP.
 func (c *Client) WS() *websocket.Conn { return c.ws }
 
 // Post sends a message without waiting for its outcome, and returns the request's id.
@@ -224,7 +247,7 @@ func (c *Client) ClosedWithin(patience time.Duration) int {
 // Leave ends the connection in good order: it reads on until the server has closed too, and returns what still came.
 func (c *Client) Leave() (rest []contracts.Event) {
 	c.t.Helper()
-	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+	c.bye()
 	for {
 		e, err := c.TryNext(Patience)
 		if err != nil {
@@ -236,7 +259,19 @@ func (c *Client) Leave() (rest []contracts.Event) {
 
 // Close ends the connection as a client that leaves.
 func (c *Client) Close() {
-	deadline := time.Now().Add(time.Second)
-	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), deadline)
+	c.bye()
+	if c.tcp != nil {
+		_ = c.tcp.Close()
+		return
+	}
 	_ = c.ws.Close()
+}
+
+// bye says that the client leaves.
+func (c *Client) bye() {
+	if c.tcp != nil {
+		_ = c.tcp.(*net.TCPConn).CloseWrite()
+		return
+	}
+	_ = c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
 }

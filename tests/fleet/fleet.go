@@ -154,6 +154,7 @@ func overTCP(f *Fleet, i int) *Node {
 		NATSLink: brokertest.NewLink(f.t, f.NATS.URL()), RedisLink: brokertest.NewLink(f.t, f.Redis.Addr()),
 	}
 	n.ID = n.config.Node
+	n.config.TCPListen = "127.0.0.1:0"
 	n.config.NATS = broker.Config{URLs: []string{"nats://" + n.NATSLink.Addr()}}
 	n.config.Redis = presence.Redis{Addrs: []string{n.RedisLink.Addr()}, Timeout: 2 * time.Second}
 	return n

@@ -72,6 +72,7 @@ func TestAServerCannotTalkASecureClientIntoPlainText(t *testing.T) {
 	c := &Client{url: u, opts: opts}
 	for raw, want := range map[string]string{
 		"": "", "ws://example.org/": "", "http://example.org": "", "wss://b.example.org": "wss://b.example.org" + Path,
+		"tcp://b.example.org:1": "", "tls://b.example.org:1": "tls://b.example.org:1",
 	} {
 		got := c.destination(raw)
 		if (got == nil) != (want == "") || got != nil && got.String() != want {

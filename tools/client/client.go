@@ -48,7 +48,8 @@ type Client struct {
 }
 
 // Dial connects to an edge and returns when it is ready: from then on, every message that anybody sends to this client
-// reaches it. ctx bounds that wait and nothing else. Whoever has a Client closes it.
+// reaches it. The URL is ws:// or wss:// or, for raw TCP, tcp:// or tls:// with a host and a port, and as its query a ticket if
+// a gateway is there. ctx bounds that wait and nothing else. Whoever has a Client closes it.
 func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -119,8 +117,7 @@ func (c *Client) rejoinSome(ctx context.Context, l *link, groups []contracts.Gro
 		c.written++
 	}
 	c.mu.Unlock()
-	_ = l.conn.SetWriteDeadline(time.Now().Add(c.opts.WriteTime))
-	if l.conn.WriteMessage(websocket.TextMessage, frame[:len(frame)-1]) != nil {
+	if l.conn.write(frame[:len(frame)-1], c.opts.WriteTime) != nil {
 		return 0, c.lastWord(l)
 	}
 	for range n {

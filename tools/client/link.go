@@ -25,7 +25,7 @@ var writeBuffers = &sync.Pool{}
 // both.
 type link struct {
 	// set once
-	conn   *websocket.Conn
+	conn   transport
 	ready  chan contracts.Ready  // holds the first
 	moving chan contracts.Moving // holds the first
 	stuck  chan struct{}         // closed by the writer when it could not write
@@ -63,8 +63,8 @@ func (c *Client) open(ctx, life context.Context, target string) (*link, error) {
 	}
 	header := c.opts.HTTPHeader.Clone()
 	// In the header, a token is seen before the upgrade, and does not count against the server's bound of connections that
-	// are not logged in. A device, though, fits only into an auth object.
-	inHeader := token != "" && c.opts.Device == ""
+	// are not logged in. A device, though, fits only into an auth object; and raw TCP has no headers.
+	inHeader := token != "" && c.opts.Device == "" && !overTCP(target)
 	if inHeader {
 		if header == nil {
 			header = http.Header{}
@@ -77,8 +77,7 @@ func (c *Client) open(ctx, life context.Context, target string) (*link, error) {
 	}
 	if !inHeader {
 		auth := contracts.AppendAuth(nil, contracts.Auth{Token: token, Client: c.nameUnless(token), Device: c.opts.Device})
-		_ = conn.SetWriteDeadline(time.Now().Add(c.opts.WriteTime))
-		if err := conn.WriteMessage(websocket.TextMessage, auth[:len(auth)-1]); err != nil {
+		if err := conn.write(auth[:len(auth)-1], c.opts.WriteTime); err != nil {
 			_ = conn.Close()
 			return nil, fmt.Errorf("log in: %w", err)
 		}
@@ -99,8 +98,11 @@ func (c *Client) nameUnless(token string) contracts.ClientID {
 	return c.opts.Client
 }
 
-// dial opens the WebSocket. gorilla heeds the context's end only while it dials, so here it closes the connection.
-func (c *Client) dial(ctx context.Context, target string, header http.Header) (*websocket.Conn, error) {
+// dial opens the connection underneath. gorilla heeds the context's end only while it dials, so here it closes the connection.
+func (c *Client) dial(ctx context.Context, target string, header http.Header) (transport, error) {
+	if overTCP(target) {
+		return c.dialTCP(ctx, target)
+	}
 	stop := func() bool { return true }
 	defer func() { stop() }()
 	netDial := c.opts.NetDial
@@ -138,27 +140,14 @@ func (c *Client) dial(ctx context.Context, target string, header http.Header) (*
 		return nil, errSubprotocol
 	}
 	conn.SetReadLimit(contracts.MaxBundle) // more than any frame of a server
-	return conn, nil
+	return newWebSocket(conn), nil
 }
 
 // read reads until the connection ends. Every frame and every ping shows that the server lives.
 func (c *Client) read(life context.Context, l *link) {
-	answerPing := l.conn.PingHandler()
-	l.conn.SetPingHandler(func(data string) error {
-		l.extend()
-		return answerPing(data)
-	})
 	for {
 		l.extend()
-		kind, r, err := l.conn.NextReader()
-		if err == nil {
-			l.frame.Reset()
-			_, err = l.frame.ReadFrom(r)
-		}
-		if err == nil && kind != websocket.TextMessage {
-			err = errBinary
-		}
-		if err != nil {
+		if err := l.conn.next(&l.frame, l.extend); err != nil {
 			l.breaks(l.readError(err))
 			return
 		}
@@ -222,6 +211,10 @@ func (c *Client) event(life context.Context, l *link, line []byte) error {
 		first(l.ready, *e.Ready)
 	case e.Moving != nil:
 		first(l.moving, *e.Moving)
+	case e.Ping != nil:
+		l.conn.pong()
+	case e.Close != nil:
+		return l.readError(&CloseError{Code: e.Close.Code, Reason: e.Close.Reason})
 	}
 	return nil
 }
@@ -274,8 +267,7 @@ func (c *Client) write(l *link) {
 	var buf []byte
 	for {
 		for buf = c.gather(l, buf[:0]); len(buf) > 0; buf = c.gather(l, buf[:0]) {
-			_ = l.conn.SetWriteDeadline(time.Now().Add(c.opts.WriteTime))
-			if err := l.conn.WriteMessage(websocket.TextMessage, buf[:len(buf)-1]); err != nil {
+			if err := l.conn.write(buf[:len(buf)-1], c.opts.WriteTime); err != nil {
 				close(l.stuck)
 				return
 			}

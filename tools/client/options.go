@@ -64,11 +64,11 @@ type Options struct {
 	WriteTime   time.Duration // for one write, after which the connection is given up. Default 10 s
 	CloseTime   time.Duration // for the server to say good-bye too. Default 2 s
 
-	// HTTPHeader is sent with the request to connect.
+	// HTTPHeader is sent with the request to connect; raw TCP has none.
 	HTTPHeader http.Header
-	// TLS is used for wss. nil: the system's roots.
+	// TLS is used for wss and tls. nil: the system's roots.
 	TLS *tls.Config
-	// NetDial opens the connection underneath. nil: TCP, through the proxy that the environment names.
+	// NetDial opens the connection underneath. nil: TCP, for WebSocket through the proxy that the environment names.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -113,20 +113,20 @@ func orDefault[T int | time.Duration](v *T, d T) {
 	}
 }
 
-// parseURL returns the WebSocket URL that a user means.
+// parseURL returns the URL that a user means.
 func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
 	switch u.Scheme {
-	case "ws", "wss":
+	case "ws", "wss", "tcp", "tls":
 	case "http":
 		u.Scheme = "ws"
 	case "https":
 		u.Scheme = "wss"
 	default:
-		return nil, errors.New("url: it must start with ws:// or wss://")
+		return nil, errors.New("url: it must start with ws:// or wss://, or for raw TCP with tcp:// or tls://")
 	}
 	switch {
 	case u.Host == "":
@@ -134,9 +134,15 @@ func parseURL(s string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("url: a name or a password in it is not used, and may be logged")
 	}
-	if u.Path == "" || u.Path == "/" {
+	u.Fragment = ""
+	bare, raw := u.Path == "" || u.Path == "/", overTCP(u.String())
+	switch {
+	case raw && (!bare || u.Port() == ""):
+		return nil, errors.New("url: for raw TCP it has a host and a port, and no path")
+	case raw:
+		u.Path = ""
+	case bare:
 		u.Path = Path
 	}
-	u.Fragment = ""
 	return u, nil
 }

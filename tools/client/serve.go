@@ -8,8 +8,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -116,8 +114,7 @@ func (c *Client) move(life context.Context, l *link) {
 func (c *Client) goodbye(l *link) {
 	close(l.left)
 	by := time.Now().Add(c.opts.CloseTime)
-	text := websocket.FormatCloseMessage(int(contracts.CloseNormal), "")
-	if l.conn.WriteControl(websocket.CloseMessage, text, by) == nil {
+	if l.conn.bye(c.opts.CloseTime) == nil {
 		patience := time.NewTimer(time.Until(by))
 		defer patience.Stop()
 		select {
@@ -129,6 +126,9 @@ func (c *Client) goodbye(l *link) {
 	l.work.Wait()
 }
 
+// secured tells whether a connection to u is encrypted.
+func secured(u *url.URL) bool { return u.Scheme == "wss" || u.Scheme == "tls" }
+
 // destination checks where the server wants this client to go. It may be anywhere, but not less safe than where the
 // application wanted to connect, for that is where the token goes.
 func (c *Client) destination(raw string) *url.URL {
@@ -136,7 +136,7 @@ func (c *Client) destination(raw string) *url.URL {
 		return nil
 	}
 	u, err := parseURL(raw)
-	if err != nil || c.url.Scheme == "wss" && u.Scheme != "wss" {
+	if err != nil || secured(c.url) && !secured(u) {
 		c.opts.Logger.Warn("the server named a place that this client does not go to", slog.String("url", raw))
 		return nil
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -136,8 +134,7 @@ func (c *Client) rewatch(ctx context.Context, l *link) error {
 		c.written++
 		c.mu.Unlock()
 		frame := contracts.AppendWatch(nil, p.id, contracts.OpWatch, some)
-		_ = l.conn.SetWriteDeadline(time.Now().Add(c.opts.WriteTime))
-		if l.conn.WriteMessage(websocket.TextMessage, frame[:len(frame)-1]) != nil {
+		if l.conn.write(frame[:len(frame)-1], c.opts.WriteTime) != nil {
 			return c.lastWord(l)
 		}
 		select {

@@ -14,12 +14,14 @@ func TestAddressOfAnEdge(t *testing.T) {
 		"h:1":               "ws://h:1/v1/ws",
 		"https://h?room=r1": "wss://h/v1/ws?room=r1",
 		"http://[::1]:1":    "ws://[::1]:1/v1/ws",
+		"tcp://h:1":         "tcp://h:1",
+		"tls://h:1?c=a&k=b": "tls://h:1?c=a&k=b",
 	} {
 		if got, err := (connectFlags{URL: given}).address(); err != nil || got != want {
 			t.Errorf("%q is %q, %v", given, got, err)
 		}
 	}
-	for _, given := range []string{"", "ftp://h", "ws://", "ws://h:port", "ws://a b"} {
+	for _, given := range []string{"", "ftp://h", "ws://", "ws://h:port", "ws://a b", "tcp://h", "tcp://h:1/v1/ws"} {
 		if got, err := (connectFlags{URL: given}).address(); err == nil {
 			t.Errorf("%q is %q", given, got)
 		}

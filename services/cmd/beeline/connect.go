@@ -16,7 +16,7 @@ import (
 // connectFlags say where a client connects, and as whom.
 type connectFlags struct {
 	As        string `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
-	URL       string `name:"url" env:"BEELINE_URL" default:"ws://127.0.0.1:8081" placeholder:"${default}" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path."`
+	URL       string `name:"url" env:"BEELINE_URL" default:"ws://127.0.0.1:8081" placeholder:"${default}" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path. Or tcp:// or tls:// with a host and a port, for raw TCP."`
 	Token     string `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
 	TokenFile string `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
 	Device    string `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
@@ -34,10 +34,15 @@ func (f connectFlags) address() (string, error) {
 	}
 	switch u.Scheme {
 	case "ws", "wss":
+	case "tcp", "tls":
+		if u.Port() == "" || u.Path != "" && u.Path != "/" {
+			return "", usagef("--url: %q must have a host and a port, and no path: raw TCP has none", f.URL)
+		}
+		return text, nil
 	case "http", "https":
 		u.Scheme = "ws" + strings.TrimPrefix(u.Scheme, "http")
 	default:
-		return "", usagef("--url: %q must begin with ws:// or wss://", f.URL)
+		return "", usagef("--url: %q must begin with ws:// or wss://, or with tcp:// or tls:// for raw TCP", f.URL)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = client.Path

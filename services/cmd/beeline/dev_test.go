@@ -169,6 +169,29 @@ func TestChat(t *testing.T) {
 	}
 }
 
+func TestListenSendAndChatOverTCP(t *testing.T) {
+	t.Parallel()
+	dev, urls := startDev(t, "--redis", redisEmbedded)
+	tcp := regexp.MustCompile(`tcp://127\.0\.0\.1:\d+`).FindAllString(dev.stdout.String(), -1)
+	if len(tcp) != 2 {
+		t.Fatalf("%s", dev.stdout)
+	}
+	bob := begin(t, nil, "listen", "--as", "bob", "--url", tcp[0], "--count", "2")
+	bob.stderr.wait(t, "connected to edge a1 of cluster a as bob\n")
+	for _, url := range []string{tcp[1], urls[1]} {
+		if r := call(t, "", nil, "send", "--as", "alice", "--to", "bob", "--url", url, "1"); r != (result{exitOK, "delivered\n", ""}) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if code := bob.exit(t); code != exitOK {
+		t.Errorf("listen ended with %d", code)
+	}
+	carol := begin(t, nil, "chat", "--as", "carol", "--to", "carol", "--url", tcp[1])
+	carol.stderr.wait(t, "connected")
+	say(t, carol, "hi")
+	carol.stdout.wait(t, "carol: hi\n")
+}
+
 // say types a line.
 func say(t *testing.T, b *background, text string) {
 	t.Helper()

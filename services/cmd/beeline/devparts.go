@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"time"
@@ -141,10 +142,19 @@ func (d *dev) startEdge(ctx context.Context, c *cluster, plan edgePlan) error {
 		return fmt.Errorf("edge %s did not start: %w", plan.node, err)
 	}
 	d.started = append(d.started, part{
-		layer: layerEdges, name: "edge " + string(plan.node), address: n.URL(), about: "admin " + n.AdminURL(),
+		layer: layerEdges, name: "edge " + string(plan.node), address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n),
 		stop: n.Stop, done: n.Done(), err: n.Err,
 	})
 	return nil
+}
+
+// devTCPPort is the port for raw TCP beside that for WebSocket.
+func devTCPPort(port int) int {
+	const beside = 100
+	if port == 0 || port+beside > math.MaxUint16 {
+		return 0
+	}
+	return port + beside
 }
 
 // nodeConfig is that of a production node, but for who may come in and for how long a stop may take.
@@ -152,6 +162,7 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg := node.DefaultConfig()
 	cfg.Cluster, cfg.Node = c.plan.name, plan.node
 	cfg.Listen, cfg.Admin = d.address(plan.port), d.address(plan.admin)
+	cfg.TCPListen = d.address(devTCPPort(plan.port))
 	cfg.NATS = broker.Config{URLs: []string{c.nats}}
 	cfg.Redis = presence.Redis{Addrs: []string{c.redis}}
 	everything := []string{"*"}

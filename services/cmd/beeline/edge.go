@@ -61,7 +61,7 @@ func (c *edgeCmd) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return explainConfig(fmt.Errorf("edge %s did not start: %w", cfg.Node, err))
 	}
-	fmt.Fprintf(p.stdout, "edge %s of cluster %s is ready: %s%s\n", cfg.Node, cfg.Cluster, n.URL(), adminSuffix(n))
+	fmt.Fprintf(p.stdout, "edge %s of cluster %s is ready: %s%s%s\n", cfg.Node, cfg.Cluster, n.URL(), tcpSuffix(n), adminSuffix(n))
 	select {
 	case <-n.Done():
 		err = fmt.Errorf("edge %s cannot go on: %w", cfg.Node, n.Err())
@@ -76,6 +76,14 @@ func (c *edgeCmd) Run(ctx context.Context, p *process) error {
 		err = errors.Join(err, fmt.Errorf("edge %s did not stop cleanly: %w", cfg.Node, stopErr))
 	}
 	return err
+}
+
+// tcpSuffix names the address for raw TCP, if there is one.
+func tcpSuffix(n runningNode) string {
+	if raw, is := n.(interface{ TCPURL() string }); is && raw.TCPURL() != "" {
+		return " " + raw.TCPURL()
+	}
+	return ""
 }
 
 // adminSuffix names the admin address, if there is one.
@@ -106,6 +114,7 @@ func (c *edgeCmd) config() (node.Config, error) {
 		cfg.Peers = append(cfg.Peers, contracts.ClusterName(p))
 	}
 	cfg.Listen, cfg.Advertise = c.Clients.Listen, c.Clients.Advertise
+	cfg.TCPListen, cfg.TCPAdvertise = c.Clients.TCPListen, c.Clients.TCPAdvertise
 	cfg.Zone, cfg.Weight = contracts.Zone(c.Clients.Zone), c.Clients.Weight
 	cfg.TLSCert, cfg.TLSKey = c.Clients.TLSCert, c.Clients.TLSKey
 	if cfg.Admin = c.Operation.Admin; cfg.Admin == "none" {

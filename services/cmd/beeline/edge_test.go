@@ -60,6 +60,7 @@ var flagOfField = map[string]string{
 	"Edge.InFlight": "in-flight=5", "Edge.AuthTimeout": "auth-timeout=1s", "Edge.Heartbeat": "heartbeat=7s", "Edge.AckTimeout": "ack-timeout=1s",
 	"Edge.WriteTime": "write-time=1s", "Edge.MessageRate": "message-rate=0", "Edge.MessageBurst": "message-burst=5",
 	"Edge.ByteRate": "byte-rate=5", "Edge.ByteBurst": "byte-burst=5MiB", "Edge.RateStrikes": "rate-strikes=5",
+	"TCPListen": "tcp-listen=:3", "TCPAdvertise": "tcp-advertise=tcp://x:3",
 	"LeaseTTL": "lease-ttl=9s", "LeaseRenewal": "lease-renewal=2s", "DrainTime": "drain-time=1s", "StopTime": "stop-time=1s",
 }
 

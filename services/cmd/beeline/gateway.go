@@ -34,6 +34,8 @@ type gatewayClientFlags struct {
 	TLSKey         string        `name:"tls-key" placeholder:"FILE" help:"PEM file with its key."`
 	MaxConnections int           `name:"max-connections" default:"${gateway_connections}" placeholder:"${default}" help:"Clients at a time; more are refused, to come back later. Each takes two open files."`
 	StallTime      time.Duration `name:"stall-time" default:"${gateway_stall}" placeholder:"${default}" help:"How long a side may take nothing of what waits for it."`
+
+	TCPListen string `name:"tcp-listen" placeholder:"ADDR" help:"Address for clients over raw TCP, host:port; their first frame is the ticket. Not given: none."`
 }
 
 type gatewayBehindFlags struct {
@@ -44,6 +46,8 @@ type gatewayBehindFlags struct {
 	Poll       time.Duration `name:"poll" default:"${gateway_poll}" placeholder:"${default}" help:"How often the fleet is read."`
 	Hold       time.Duration `name:"hold" default:"${gateway_hold}" placeholder:"${default}" help:"How long the gateway does not believe that more than half of the edges are gone at once."`
 	Redis      redisFlags    `embed:""`
+
+	TCPPeers []string `name:"tcp-peer" placeholder:"CLUSTER=ADDR" help:"The same as --peer, for clients over raw TCP: where that gateway takes them in (its --tcp-listen)."`
 }
 
 type gatewayOperationFlags struct {
@@ -102,7 +106,7 @@ func (c *gatewayCmd) Run(ctx context.Context, p *process) error {
 		}
 		return fmt.Errorf("the gateway did not start: %w", err)
 	}
-	fmt.Fprintf(p.stdout, "gateway of cluster %s is ready: %s%s\n", cfg.Gateway.Cluster, s.URL(), adminSuffix(s))
+	fmt.Fprintf(p.stdout, "gateway of cluster %s is ready: %s%s%s\n", cfg.Gateway.Cluster, s.URL(), tcpSuffix(s), adminSuffix(s))
 	select {
 	case <-s.Done():
 		err = fmt.Errorf("the gateway cannot go on: %w", s.Err())
@@ -129,19 +133,31 @@ func (c *gatewayCmd) config() (gatewayserver.Config, error) {
 	g := &cfg.Gateway
 	g.Cluster, g.Proxy, g.AnswerTime = contracts.ClusterName(c.Behind.Cluster), c.Behind.Proxy, c.Behind.AnswerTime
 	g.MaxConnections, g.StallTime = c.Clients.MaxConnections, c.Clients.StallTime
-	g.Peers = map[contracts.ClusterName][]string{}
-	for _, text := range c.Behind.Peers {
-		cluster, addr, found := strings.Cut(text, "=")
-		if !found {
-			return none, usagef("--peer: %q is not of the form CLUSTER=ADDR, such as b=10.0.0.2:8060", text)
-		}
-		name := contracts.ClusterName(cluster)
-		g.Peers[name] = append(g.Peers[name], addr)
-	}
+	cfg.TCPListen = c.Clients.TCPListen
 	var err error
+	if g.Peers, err = peerAddresses("peer", c.Behind.Peers); err != nil {
+		return none, err
+	}
+	if g.TCPPeers, err = peerAddresses("tcp-peer", c.Behind.TCPPeers); err != nil {
+		return none, err
+	}
 	if cfg.TicketKeys, err = ticketKeys(c.Tickets.TicketKeys); err != nil {
 		return none, err
 	}
 	cfg.Redis, err = c.Behind.Redis.config()
 	return cfg, err
+}
+
+// peerAddresses reads a list of CLUSTER=ADDR.
+func peerAddresses(flag string, list []string) (map[contracts.ClusterName][]string, error) {
+	peers := map[contracts.ClusterName][]string{}
+	for _, text := range list {
+		cluster, addr, found := strings.Cut(text, "=")
+		if !found {
+			return nil, usagef("--%s: %q is not of the form CLUSTER=ADDR, such as b=10.0.0.2:8060", flag, text)
+		}
+		name := contracts.ClusterName(cluster)
+		peers[name] = append(peers[name], addr)
+	}
+	return peers, nil
 }

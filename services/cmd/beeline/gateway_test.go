@@ -32,6 +32,7 @@ var flagOfGateway = map[string]string{
 	"Listen": "listen=:1", "Admin": "admin=:2", "Profiles": "profiles", "TLSCert": "tls-cert=c", "TLSKey": "tls-key=k", "TicketKeys": "ticket-key=base64:x",
 	"Poll": "poll=1s", "Hold": "hold=1s", "DrainTime": "drain-time=1s",
 	"Gateway.Cluster": "cluster=b", "Gateway.Peers": "peer=b=x:1", "Gateway.Proxy": "proxy-protocol",
+	"TCPListen": "tcp-listen=:3", "Gateway.TCPPeers": "tcp-peer=b=x:3",
 	"Gateway.MaxConnections": "max-connections=1", "Gateway.AnswerTime": "answer-time=1s", "Gateway.StallTime": "stall-time=1s",
 }
 
@@ -61,7 +62,7 @@ func TestDefaultsAreThoseOfTheGateway(t *testing.T) {
 	t.Parallel()
 	want := gatewayserver.DefaultConfig()
 	want.Redis.Timeout = presence.DefaultTimeout
-	want.Gateway.Peers = map[contracts.ClusterName][]string{}
+	want.Gateway.Peers, want.Gateway.TCPPeers = map[contracts.ClusterName][]string{}, map[contracts.ClusterName][]string{}
 	if got := gatewayConfigs(t)(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
