@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pires/go-proxyproto"
+
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -71,12 +73,12 @@ type Gateway struct {
 	outliers outliers
 	metrics  *metrics
 
-	open     atomic.Int64
-	draining atomic.Bool
+	open atomic.Int64   // requests under way
+	work sync.WaitGroup // they, and relays; nothing is added from outside once it drains
 
-	mu     sync.Mutex
-	relays map[*relay]struct{} // guarded by mu
-	work   sync.WaitGroup
+	mu       sync.Mutex
+	draining bool                // guarded by mu
+	relays   map[*relay]struct{} // guarded by mu
 }
 
 // New returns a gateway. cfg must be valid.
@@ -84,7 +86,7 @@ func New(cfg Config, o Options) *Gateway {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	g := &Gateway{cfg: cfg, o: o, log: o.Logger, relays: map[*relay]struct{}{}}
+	g := &Gateway{cfg: cfg, o: o, log: o.Logger, used: nonces{most: maxNonces}, relays: map[*relay]struct{}{}}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -103,22 +105,39 @@ type refusal struct {
 
 // ServeHTTP takes a client in, or says why not.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer g.open.Add(-1)
-	if no := g.serve(w, r, g.open.Add(1)); no != nil {
-		g.metrics.refused.WithLabelValues(http.StatusText(no.status)).Inc()
-		if no.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "1")
-		}
-		http.Error(w, no.reason, no.status)
+	no := &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
+	if g.enter() {
+		defer g.work.Done()
+		defer g.open.Add(-1)
+		no = g.serve(w, r, g.open.Add(1))
 	}
+	if no == nil {
+		return
+	}
+	g.metrics.refused.WithLabelValues(http.StatusText(no.status)).Inc()
+	if no.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Connection", "close") // who is not let in holds no connection open either
+	http.Error(w, no.reason, no.status)
+}
+
+// enter counts a request, unless the gateway drains: then there is nobody left to wait for it.
+func (g *Gateway) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.draining {
+		g.work.Add(1)
+	}
+	return !g.draining
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *refusal {
 	switch {
-	case g.draining.Load():
-		return &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
 	case open+int64(g.Connections()) > int64(g.cfg.MaxConnections):
 		return &refusal{http.StatusServiceUnavailable, "this gateway is full"}
+	case r.Method != http.MethodGet:
+		return &refusal{http.StatusMethodNotAllowed, "an upgrade is a GET"}
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return &refusal{http.StatusBadRequest, "an upgrade has no body"}
 	}
@@ -135,7 +154,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *ref
 			return g.join(w, up, no)
 		}
 	}
-	if !g.used.take(t.Nonce, now) {
+	switch fresh, room := g.used.take(t.Nonce, now); {
+	case !room:
+		return &refusal{http.StatusServiceUnavailable, "this gateway takes no more clients within this minute"}
+	case !fresh:
 		return &refusal{http.StatusUnauthorized, "the ticket was used before"}
 	}
 	up, no := g.reach(r, t)
@@ -156,6 +178,11 @@ func (g *Gateway) join(w http.ResponseWriter, up *upstream, no *refusal) *refusa
 		return &refusal{http.StatusInternalServerError, "the connection cannot be taken over"}
 	}
 	_ = client.SetDeadline(time.Time{}) // the server's
+	if p, ok := client.(*proxyproto.Conn); ok {
+		if tcp, ok := p.TCPConn(); ok { // it holds nothing back: the request was read through it
+			client = tcp
+		}
+	}
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	g.start(client, up, append([]byte(nil), early...))
 	return nil
@@ -168,31 +195,36 @@ func (g *Gateway) Connections() int {
 	return len(g.relays)
 }
 
-// Drain takes no new clients, and ends those there are evenly spread over a time; then, or when ctx is over, those that are
-// left. It returns when all have ended.
+// drainStep is between two batches of clients that are cut off.
+const drainStep = 10 * time.Millisecond
+
+// Drain takes no new clients, and ends those there are evenly spread over a time; when ctx is over, all that are left. It
+// returns when all have ended, and the requests that were under way: those, too, whose instance takes AnswerTime not to answer.
 func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
-	g.draining.Store(true)
 	g.mu.Lock()
+	g.draining = true // who comes from here on is refused, and who was under way is cut off as it begins to relay
 	all := make([]*relay, 0, len(g.relays))
 	for r := range g.relays { // in no order
 		all = append(all, r)
 	}
 	g.mu.Unlock()
-	if len(all) > 0 {
-		tick := time.NewTicker(max(time.Millisecond, over/time.Duration(len(all))))
-		defer tick.Stop()
-		for _, r := range all {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-			}
-			r.cut()
+	begin, tick := time.Now(), time.NewTicker(drainStep)
+	defer tick.Stop()
+	for ended := 0; ended < len(all); {
+		due := len(all)
+		if passed := time.Since(begin); passed < over && ctx.Err() == nil {
+			due = int(float64(len(all)) * float64(passed) / float64(over))
+		}
+		for ; ended < due; ended++ {
+			all[ended].cut()
+		}
+		if ended == len(all) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
-	g.mu.Lock()
-	for r := range g.relays { // that came in while draining began
-		r.cut()
-	}
-	g.mu.Unlock()
 	g.work.Wait()
 }
