@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -20,6 +21,8 @@ type Config struct {
 	Admin   string // address for metrics and health; empty: none. Keep it on loopback
 	TLSCert string // PEM file; with TLSKey it turns TLS on
 	TLSKey  string // PEM file
+
+	ProxyTrust []netip.Prefix // peers from whom a PROXY protocol header is taken, and demanded
 
 	TicketKeys []string // one or two, in base64, as the registry has them. See contracts.ParseTicketSecret
 

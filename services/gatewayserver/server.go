@@ -112,6 +112,7 @@ func (s *Server) listen(ctx context.Context) error {
 	if err := s.http.Clients.Listen(ctx, net.ListenConfig{}, "clients", s.cfg.Listen); err != nil {
 		return err
 	}
+	s.http.Clients.TrustProxies(s.cfg.ProxyTrust)
 	if s.cfg.TLSCert != "" {
 		if err := s.http.Clients.Secure(s.cfg.TLSCert, s.cfg.TLSKey); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-
-	"github.com/pires/go-proxyproto"
 
 	"github.com/beeline-rt/beeline/services/httpserver"
 )
@@ -24,34 +21,13 @@ func (n *Node) listen(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(n.cfg.ProxyTrust) > 0 {
-		clients.Listener = &proxyproto.Listener{
-			Listener: clients.Listener, ConnPolicy: proxyPolicy(n.cfg.ProxyTrust), ReadHeaderTimeout: httpserver.HeaderTime,
-		}
-	}
+	clients.TrustProxies(n.cfg.ProxyTrust)
 	if n.cfg.TLSCert != "" {
 		if err := clients.Secure(n.cfg.TLSCert, n.cfg.TLSKey); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
 	return n.http.ListenAdmin(ctx, n.cfg.Admin)
-}
-
-// proxyPolicy demands a PROXY header from trusted peers, since without one a client behind them could send its own; from
-// anybody else it is not looked for, and so is a malformed request.
-func proxyPolicy(trusted []netip.Prefix) proxyproto.ConnPolicyFunc {
-	return func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-		addr, err := netip.ParseAddrPort(o.Upstream.String())
-		if err != nil {
-			return proxyproto.SKIP, nil //nolint:nilerr // no IP peer is trusted
-		}
-		for _, p := range trusted {
-			if p.Contains(addr.Addr().Unmap()) {
-				return proxyproto.REQUIRE, nil
-			}
-		}
-		return proxyproto.SKIP, nil
-	}
 }
 
 // serve starts the servers on the listeners.
