@@ -32,6 +32,9 @@ type Config struct {
 	Hold      time.Duration // how long it is not believed that more than half of it is gone at once
 	DrainTime time.Duration // over how long clients are cut off when the gateway stops
 
+	// Listener, when set, is used in place of Listen: whoever starts several that know each other opens them first.
+	Listener net.Listener
+
 	Logger *slog.Logger // nil: nothing is logged
 }
 

@@ -136,7 +136,7 @@ func (c *Client) destination(raw string) *url.URL {
 		return nil
 	}
 	u, err := parseURL(raw)
-	if err != nil || c.url.Scheme == "wss" && u.Scheme != "wss" {
+	if err != nil || c.secure && u.Scheme != "wss" {
 		c.opts.Logger.Warn("the server named a place that this client does not go to", slog.String("url", raw))
 		return nil
 	}

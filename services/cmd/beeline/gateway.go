@@ -94,7 +94,7 @@ func (c *gatewayCmd) Run(ctx context.Context, p *process) error {
 	cfg.Logger = c.Operation.Log.logger(p.stderr, p.terminal)
 	defer p.tuneCollector(context.WithoutCancel(ctx))()
 	done := p.waiting("waiting for Redis")
-	s, err := gatewayserver.Start(ctx, cfg)
+	s, err := p.startGateway(ctx, cfg)
 	done()
 	if err != nil {
 		if errors.Is(err, gatewayserver.ErrConfig) || errors.Is(err, presence.ErrConfig) {
