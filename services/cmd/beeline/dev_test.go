@@ -371,8 +371,8 @@ func ask(t *testing.T, registry, body string) (a contracts.Connection) {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	if err := json.NewDecoder(answer.Body).Decode(&a); err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("%s, %v", answer.Status, err)
+	if err := json.NewDecoder(answer.Body).Decode(&a); err != nil || answer.StatusCode != http.StatusOK || answer.Header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Fatalf("%s, %v, %v", answer.Status, err, answer.Header)
 	}
 	return a
 }

@@ -66,7 +66,7 @@ func (d *dev) startRegistries(ctx context.Context, all []*cluster) error {
 		cfg.Cluster, cfg.Redis, cfg.Others = c.plan.name, c.redis, map[contracts.ClusterName]presence.Redis{}
 		cfg.Admin = d.address(c.plan.registry.admin)
 		cfg.TicketKeys, cfg.StopTime, cfg.Logger = []string{d.ticket}, devStopTime, d.log
-		cfg.Registry.Anonymous, cfg.Registry.Rate = true, 0
+		cfg.Registry.Anonymous, cfg.Registry.Rate, cfg.Registry.Origins = true, 0, []string{"*"}
 		for _, other := range all {
 			cfg.Registry.Gateways = append(cfg.Registry.Gateways, registry.Gateway{Cluster: other.plan.name, URL: other.gateway})
 			if other != c {
