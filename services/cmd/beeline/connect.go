@@ -18,8 +18,8 @@ type connectFlags struct {
 	As        string   `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
 	URL       string   `name:"url" env:"BEELINE_URL" placeholder:"ws://127.0.0.1:8081" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path."`
 	Registry  []string `name:"registry" env:"BEELINE_REGISTRY" placeholder:"URL" help:"In place of --url: http:// or https:// address of a registry, which is asked where to connect, before every connection. Repeat it for others that are asked when one does not answer."`
-	Key       string   `name:"key" env:"BEELINE_KEY" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
-	Zone      string   `name:"zone" env:"BEELINE_ZONE" placeholder:"NAME" help:"With --registry: where you are; edges there are preferred."`
+	Key       string   `name:"key" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
+	Zone      string   `name:"zone" placeholder:"NAME" help:"With --registry: where you are; edges there are preferred."`
 	Token     string   `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
 	TokenFile string   `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
 	Device    string   `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
