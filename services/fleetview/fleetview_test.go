@@ -35,7 +35,7 @@ func TestOnlyWhatCanBeTrueIsBelieved(t *testing.T) {
 	t.Parallel()
 	const hold = 10 * time.Second
 	type step struct {
-		at      time.Duration
+		at      int    // seconds after the beginning
 		update  string // "?": the fleet cannot be read
 		outcome Outcome
 		believe string // who counts after it
@@ -97,7 +97,7 @@ func TestOnlyWhatCanBeTrueIsBelieved(t *testing.T) {
 				if s.update == "?" {
 					err = errors.New("no Redis")
 				}
-				outcome := v.Take(begin.Add(s.at*time.Second), fleet(strings.Trim(s.update, "?")), err, hold)
+				outcome := v.Take(begin.Add(time.Duration(s.at)*time.Second), fleet(strings.Trim(s.update, "?")), err, hold)
 				missing := strings.Trim(fmt.Sprint(v.Missing()), "[]")
 				if outcome != s.outcome || names(v.Instances()) != s.believe || missing != s.missing {
 					t.Errorf("after %d s: %v, believes %q, misses %q; want %+v", s.at, outcome, names(v.Instances()), missing, s)

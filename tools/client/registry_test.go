@@ -63,12 +63,6 @@ func (r *registry) asked() []string {
 	return r.requests
 }
 
-func (r *registry) change(change func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	change()
-}
-
 // dial connects a client by a registry at a server in memory, in a bubble; trouble says what becomes of dials to a host.
 func (s *server) dial(t *testing.T, o client.Options, trouble map[string]error) (*client.Client, error) {
 	t.Helper()
