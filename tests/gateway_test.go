@@ -157,11 +157,13 @@ func TestGatewayTellsAGatewayOfAnotherClusterTheClientsAddress(t *testing.T) {
 	t.Parallel()
 	trust := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.ProxyTrust = trust }))
-	home := startGateway(t, f, func(c *gatewayserver.Config) { c.ProxyTrust, c.Gateway.Proxy = trust, true })
+	home := startGateway(t, f, func(c *gatewayserver.Config) {
+		c.ProxyTrust, c.Gateway.Proxy, c.Gateway.AnswerTime = trust, true, 5*time.Second
+	})
 	r := startRegistry(t, f, through(home))
 	// A gateway of another cluster, with which the client's connection begins.
 	other := startGateway(t, f, func(c *gatewayserver.Config) {
-		c.Gateway.Cluster, c.Gateway.Proxy = "b", true
+		c.Gateway.Cluster, c.Gateway.Proxy, c.Gateway.AnswerTime = "b", true, 5*time.Second
 		c.Gateway.Peers = map[contracts.ClusterName][]string{"a": {hostOf(t, home.URL())}}
 	})
 	_, query, _ := strings.Cut(assigned(t, r, `{"client":"ann"}`).Primary.URL, "?")

@@ -83,8 +83,7 @@ func TestNothingIsLeftOfAClientThatWasOnItsWayInDuringADrain(t *testing.T) {
 	}))
 	defer s.Close()
 	f.add("a1", s.Listener.Addr().String())
-	cfg := config()
-	cfg.AnswerTime = 10 * time.Second
+	cfg := patient()
 	g, address, _ := serve(t, cfg, f)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
@@ -127,7 +126,7 @@ func TestFullMemoryOfTicketsIsNotTheClientsFault(t *testing.T) {
 	t.Parallel()
 	f := &fleetFake{}
 	f.echo(t, "a1")
-	g, address, d := serve(t, config(), f)
+	g, address, d := serve(t, patient(), f)
 	g.used.most = 1
 	if c := connect(t, address, secrets.Sign(ticket("a", "room"))); c.node != "a1" {
 		t.Fatalf("the first: %d %s", c.status, c.text)

@@ -46,7 +46,7 @@ func TestClientThatStaysAfterItsInstanceHasEndedHoldsNothing(t *testing.T) {
 	t.Parallel()
 	f := &fleetFake{}
 	f.instance(t, func(net.Conn) {})
-	cfg := config()
+	cfg := patient()
 	cfg.StallTime = 200 * time.Millisecond
 	g, address, _ := serve(t, cfg, f)
 	c := connect(t, address, secrets.Sign(ticket("a", "room")))
@@ -67,7 +67,7 @@ func TestSideThatGoesOnAfterTheOtherHasEndedIsHeardOut(t *testing.T) {
 			_, _ = io.WriteString(conn, "x")
 		}
 	})
-	cfg := config()
+	cfg := patient()
 	cfg.StallTime = stall
 	g, address, _ := serve(t, cfg, f)
 	c := connect(t, address, secrets.Sign(ticket("a", "room")))
@@ -100,7 +100,7 @@ func TestClientBehindABalancerIsRelayedLikeAnyOther(t *testing.T) {
 	s.Start()
 	defer s.Close()
 	f.add("a1", s.Listener.Addr().String())
-	cfg := config()
+	cfg := patient()
 	cfg.Proxy = true
 	g := New(cfg, Options{Tickets: secrets, Fleet: f, Order: byHash})
 	front := httptest.NewUnstartedServer(g)

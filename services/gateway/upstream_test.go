@@ -13,6 +13,13 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
+// patient is for instances that answer, however slow the machine is.
+func patient() Config {
+	c := config()
+	c.AnswerTime = 5 * time.Second
+	return c
+}
+
 // answers starts an instance that answers every upgrade with a status and no more.
 func (f *fleetFake) answers(t *testing.T, n contracts.NodeID, status int) {
 	t.Helper()
@@ -47,7 +54,7 @@ func TestAnswerThatSaysNothingAgainstTheClientIsTheInstancesFault(t *testing.T) 
 			t.Parallel()
 			f := &fleetFake{}
 			f.answers(t, "a0", status)
-			_, address, _ := serve(t, config(), f)
+			_, address, _ := serve(t, patient(), f)
 			if c := connect(t, address, secrets.Sign(ticket("a", "room"))); c.status != want {
 				t.Errorf("%d %s", c.status, c.text)
 			}
@@ -69,7 +76,7 @@ func TestInstanceThatHasFailedServesWhenTheOthersTakeNobody(t *testing.T) {
 	f := &fleetFake{}
 	f.echo(t, "a1")
 	f.answers(t, "a2", http.StatusServiceUnavailable)
-	g, address, _ := serve(t, config(), f)
+	g, address, _ := serve(t, patient(), f)
 	for _, i := range f.Instances() {
 		if i.Node == "a1" {
 			g.outliers.failed(i.Peer, time.Now())
@@ -110,9 +117,10 @@ func TestPeerHasTimeToFindAnAlternate(t *testing.T) {
 		key = contracts.PlacementKey(fmt.Sprint("room-", i))
 	}
 	cb := config()
-	cb.Cluster = "b"
+	cb.Cluster, cb.AnswerTime = "b", time.Second
 	_, b, _ := serve(t, cb, fb)
 	ca := config()
+	ca.AnswerTime = cb.AnswerTime
 	ca.Peers = map[contracts.ClusterName][]string{"b": {b}}
 	_, a, _ := serve(t, ca, fa)
 	if c := connect(t, a, secrets.Sign(ticket("b", key))); c.node != "b1" {
@@ -131,7 +139,7 @@ func TestPathIsPassedOnAsItWasWritten(t *testing.T) {
 	}))
 	defer s.Close()
 	f.add("a1", s.Listener.Addr().String())
-	_, address, _ := serve(t, config(), f)
+	_, address, _ := serve(t, patient(), f)
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +161,7 @@ func TestOnlyAGetIsAnUpgrade(t *testing.T) {
 	t.Parallel()
 	f := &fleetFake{}
 	f.echo(t, "a1")
-	_, address, d := serve(t, config(), f)
+	_, address, d := serve(t, patient(), f)
 	for _, method := range []string{http.MethodHead, http.MethodPost, http.MethodOptions, http.MethodConnect} {
 		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+address+"/v1/ws?"+secrets.Sign(ticket("a", "room")), nil)
 		if err != nil {

@@ -42,7 +42,7 @@ func (d *dev) startGateways(ctx context.Context, all []*cluster) error {
 		cfg := gatewayserver.DefaultConfig()
 		cfg.Listener, cfg.Admin = listeners[c.plan.name], d.address(c.plan.gateway.admin)
 		cfg.Redis, cfg.TicketKeys, cfg.DrainTime, cfg.Logger = c.redis, []string{d.ticket}, 0, d.log
-		cfg.Gateway.Cluster, cfg.Gateway.Peers = c.plan.name, map[contracts.ClusterName][]string{}
+		cfg.Gateway.Cluster, cfg.Gateway.AnswerTime, cfg.Gateway.Peers = c.plan.name, devAnswerTime, map[contracts.ClusterName][]string{}
 		for name, addrs := range peers {
 			if name != c.plan.name {
 				cfg.Gateway.Peers[name] = addrs

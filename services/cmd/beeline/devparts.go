@@ -25,6 +25,9 @@ const (
 	devStopTime  = 3 * time.Second
 )
 
+// devAnswerTime is long: a machine that does everything may be slow to answer, and no edge can be down while the gateway is not.
+const devAnswerTime = 2 * time.Second
+
 // clusterPlan is a cluster that dev runs: its own NATS and Redis, these edges, and a way in.
 type clusterPlan struct {
 	name              contracts.ClusterName
