@@ -78,11 +78,14 @@ func (c *Client) reach(life context.Context, to *url.URL) (*link, contracts.Read
 	if to != nil {
 		return c.connect(life, to.String(), c.opts.ConnectTime)
 	}
-	places, err := c.places(life)
+	places, until, err := c.places(life)
 	if err != nil {
 		return nil, contracts.Ready{}, fmt.Errorf("ask the registry: %w", err)
 	}
 	for i, place := range places {
+		if i > 0 && !time.Now().Before(until) {
+			break // with an error after which the registry is asked again
+		}
 		within := c.opts.ConnectTime
 		if i < len(places)-1 {
 			within /= otherTimes
@@ -94,16 +97,16 @@ func (c *Client) reach(life context.Context, to *url.URL) (*link, contracts.Read
 		if l, ready, err = c.connect(life, place, within); err == nil {
 			return l, ready, nil
 		}
-		if how, _ := verdict(err); life.Err() != nil || how == contracts.RetryNever || how == contracts.RetryToken {
-			break // another address would say the same
+		// A 401 may be about the ticket, and each address has its own.
+		if how, _ := verdict(err); life.Err() != nil || how == contracts.RetryNever {
+			break
 		}
 	}
 	return nil, contracts.Ready{}, err
 }
 
-// places asks where to connect: the last registry that answered first, then the others.
-func (c *Client) places(life context.Context) ([]string, error) {
-	var err error
+// places asks where to connect, and until when: the last registry that answered first, then the others.
+func (c *Client) places(life context.Context) (places []string, until time.Time, err error) {
 	for i := range c.locate.urls {
 		n := (c.locate.last + i) % len(c.locate.urls)
 		within := c.opts.ConnectTime
@@ -114,13 +117,18 @@ func (c *Client) places(life context.Context) ([]string, error) {
 		if answer, err = c.ask(life, c.locate.urls[n], within); err == nil {
 			c.locate.last = n
 			c.retries.Backoff = c.backoff.or(fromRegistry(answer.Backoff)).withDefaults()
-			return usable(answer, c.locate.urls[n].Scheme == "https")
+			places, err = usable(answer, c.locate.urls[n].Scheme == "https")
+			life := contracts.TicketLife
+			if answer.ExpiresIn > 0 {
+				life = min(life, time.Duration(answer.ExpiresIn)*time.Second)
+			}
+			return places, time.Now().Add(life), err
 		}
 		if how, _ := verdict(err); life.Err() != nil || how == contracts.RetryNever || how == contracts.RetryToken {
 			break
 		}
 	}
-	return nil, err
+	return nil, until, err
 }
 
 // ask asks one registry.

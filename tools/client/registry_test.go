@@ -165,6 +165,46 @@ func TestAnAlternateIsTakenWhenThePrimaryIsOfNoUse(t *testing.T) {
 	}
 }
 
+func TestAnAlternateIsTakenWhenTheTicketOfThePrimaryIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		r := serveRegistry(s, "one", "two")
+		s.refuseWith(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			s.refuseWith(nil)
+			http.Error(w, "the ticket is not signed with a key of this system", http.StatusUnauthorized)
+		}))
+		paths := s.welcome(t, 1)
+		if _, err := s.dial(t, client.Options{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-paths; got != "/v1/ws?t=2" || len(r.asked()) != 1 {
+			t.Errorf("connected to %s, after %d questions", got, len(r.asked()))
+		}
+	})
+}
+
+func TestAnAddressThatIsTooOldIsNotTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		r := serveRegistry(s, "one", "two", "three", "four")
+		paths := s.welcome(t, 1)
+		trouble := map[string]error{"one": errHangs, "two": errHangs}
+		// Each of the first two takes 40 s to be of no use, and 60 s is all the time there is.
+		if _, err := s.dial(t, client.Options{ConnectTime: 2 * time.Minute, KeepTrying: true, OnState: func(c client.StateChange) {
+			if c.State == client.Offline {
+				delete(trouble, "one")
+			}
+		}}, trouble); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-paths; got != "/v1/ws?t=5" || len(r.asked()) != 2 {
+			t.Errorf("connected to %s, after %d questions", got, len(r.asked()))
+		}
+	})
+}
+
 func TestEveryConnectionHasATicketOfItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
