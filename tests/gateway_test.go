@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -150,4 +151,37 @@ func TestEdgeSeesTheClientsAddressThroughTheGateway(t *testing.T) {
 	if _, status, err := fleet.ConnectURL(t, f.Nodes[0].URL(), nil, nil); err == nil {
 		t.Errorf("the edge takes a client without the header: %d", status)
 	}
+}
+
+func TestGatewayTellsAGatewayOfAnotherClusterTheClientsAddress(t *testing.T) {
+	t.Parallel()
+	trust := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) { c.ProxyTrust = trust }))
+	home := startGateway(t, f, func(c *gatewayserver.Config) {
+		c.ProxyTrust, c.Gateway.Proxy, c.Gateway.AnswerTime = trust, true, 5*time.Second
+	})
+	r := startRegistry(t, f, through(home))
+	// A gateway of another cluster, with which the client's connection begins.
+	other := startGateway(t, f, func(c *gatewayserver.Config) {
+		c.Gateway.Cluster, c.Gateway.Proxy, c.Gateway.AnswerTime = "b", true, 5*time.Second
+		c.Gateway.Peers = map[contracts.ClusterName][]string{"a": {hostOf(t, home.URL())}}
+	})
+	_, query, _ := strings.Cut(assigned(t, r, `{"client":"ann"}`).Primary.URL, "?")
+	ann := enter(t, other.URL()+"?"+query, "ann")
+	ann.Raw(`{"ping":{}}`)
+	if e := ann.Next(); e.Pong == nil {
+		t.Errorf("%+v", e)
+	}
+	if _, status, err := fleet.ConnectURL(t, home.URL(), nil, nil); err == nil || status == 401 {
+		t.Errorf("the gateway reads a client without the header: %d, %v", status, err)
+	}
+}
+
+func hostOf(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
 }

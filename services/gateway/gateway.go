@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pires/go-proxyproto"
+
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -73,14 +75,14 @@ type Gateway struct {
 	outliers outliers
 	metrics  *metrics
 
-	open     atomic.Int64
-	refusing atomic.Int64 // clients over raw TCP who are told that nobody is let in
-	draining atomic.Bool
+	open     atomic.Int64   // requests under way, and clients over raw TCP that are not joined with an instance yet
+	refusing atomic.Int64   // clients over raw TCP who are told that nobody is let in
+	work     sync.WaitGroup // they, and relays; nothing is added from outside once it drains
 
 	mu       sync.Mutex
+	draining bool                  // guarded by mu
 	relays   map[*relay]struct{}   // guarded by mu
 	entering map[net.Conn]struct{} // guarded by mu: over raw TCP, not joined with an instance yet
-	work     sync.WaitGroup
 }
 
 // New returns a gateway. cfg must be valid.
@@ -88,7 +90,10 @@ func New(cfg Config, o Options) *Gateway {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
-	g := &Gateway{cfg: cfg, o: o, log: o.Logger, relays: map[*relay]struct{}{}, entering: map[net.Conn]struct{}{}}
+	g := &Gateway{
+		cfg: cfg, o: o, log: o.Logger, used: nonces{most: maxNonces},
+		relays: map[*relay]struct{}{}, entering: map[net.Conn]struct{}{},
+	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -107,21 +112,45 @@ type refusal struct {
 
 // ServeHTTP takes a client in, or says why not.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer g.open.Add(-1)
-	if no := g.serve(w, r, g.open.Add(1)); no != nil {
-		g.metrics.refused.WithLabelValues(http.StatusText(no.status)).Inc()
-		if no.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "1")
-		}
-		http.Error(w, no.reason, no.status)
+	no := &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
+	if g.enter(nil) {
+		defer g.work.Done()
+		defer g.open.Add(-1)
+		no = g.serve(w, r, g.open.Add(1))
 	}
+	if no == nil {
+		return
+	}
+	g.metrics.refused.WithLabelValues(http.StatusText(no.status)).Inc()
+	if no.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Connection", "close") // who is not let in holds no connection open either
+	http.Error(w, no.reason, no.status)
+}
+
+// enter counts a request, or a client over raw TCP, unless the gateway drains: then there is nobody left to wait for it.
+func (g *Gateway) enter(client net.Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.draining {
+		return false
+	}
+	g.work.Add(1)
+	if client != nil {
+		g.entering[client] = struct{}{}
+	}
+	return true
 }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *refusal {
 	if no := g.full(open); no != nil {
 		return no
 	}
-	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+	switch {
+	case r.Method != http.MethodGet:
+		return &refusal{http.StatusMethodNotAllowed, "an upgrade is a GET"}
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return &refusal{http.StatusBadRequest, "an upgrade has no body"}
 	}
 	now := time.Now()
@@ -131,7 +160,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *ref
 	}
 	up, no := g.place(t, now, func() (*upstream, *refusal) { return g.passOn(r, t) }, func() (*upstream, *refusal) {
 		return g.reach(r.Context(), t, func(l contracts.Load) string { return l.URL }, func(address string) (*upstream, *refusal, error) {
-			return g.try(r, address, r.URL.Path, g.cfg.AnswerTime)
+			return g.try(r, address, r.URL.EscapedPath(), g.cfg.AnswerTime)
 		})
 	})
 	return g.join(w, up, no)
@@ -139,10 +168,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, open int64) *ref
 
 // full says why nobody is let in now; open is how many are being let in.
 func (g *Gateway) full(open int64) *refusal {
-	switch {
-	case g.draining.Load():
-		return &refusal{http.StatusServiceUnavailable, "this gateway is stopping"}
-	case open+int64(g.Connections()) > int64(g.cfg.MaxConnections):
+	if open+int64(g.Connections()) > int64(g.cfg.MaxConnections) {
 		return &refusal{http.StatusServiceUnavailable, "this gateway is full"}
 	}
 	return nil
@@ -167,7 +193,10 @@ func (g *Gateway) place(t contracts.Ticket, now time.Time, passOn, reach func() 
 			return up, no
 		}
 	}
-	if !g.used.take(t.Nonce, now) {
+	switch fresh, room := g.used.take(t.Nonce, now); {
+	case !room:
+		return nil, &refusal{http.StatusServiceUnavailable, "this gateway takes no more clients within this minute"}
+	case !fresh:
 		return nil, &refusal{http.StatusUnauthorized, "the ticket was used before"}
 	}
 	up, no := reach()
@@ -188,6 +217,11 @@ func (g *Gateway) join(w http.ResponseWriter, up *upstream, no *refusal) *refusa
 		return &refusal{http.StatusInternalServerError, "the connection cannot be taken over"}
 	}
 	_ = client.SetDeadline(time.Time{}) // the server's
+	if p, ok := client.(*proxyproto.Conn); ok {
+		if tcp, ok := p.TCPConn(); ok { // it holds nothing back: the request was read through it
+			client = tcp
+		}
+	}
 	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	g.start(client, up, append([]byte(nil), early...))
 	return nil
@@ -200,31 +234,38 @@ func (g *Gateway) Connections() int {
 	return len(g.relays)
 }
 
-// Drain takes no new clients, and ends those there are evenly spread over a time; then, or when ctx is over, those that are
-// left. It returns when all have ended.
+// drainStep is between two batches of clients that are cut off.
+const drainStep = 10 * time.Millisecond
+
+// Drain takes no new clients, and ends those there are evenly spread over a time; when ctx is over, all that are left. It
+// returns when all have ended, and the requests that were under way: those, too, whose instance takes AnswerTime not to answer.
 func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
-	g.draining.Store(true)
 	g.mu.Lock()
+	g.draining = true // who comes from here on is refused, and who was under way is cut off as it begins to relay
 	all := make([]*relay, 0, len(g.relays))
 	for r := range g.relays { // in no order
 		all = append(all, r)
 	}
 	g.mu.Unlock()
-	if len(all) > 0 {
-		tick := time.NewTicker(max(time.Millisecond, over/time.Duration(len(all))))
-		defer tick.Stop()
-		for _, r := range all {
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-			}
-			r.cut()
+	begin, tick := time.Now(), time.NewTicker(drainStep)
+	defer tick.Stop()
+	for ended := 0; ended < len(all); {
+		due := len(all)
+		if passed := time.Since(begin); passed < over && ctx.Err() == nil {
+			due = int(float64(len(all)) * float64(passed) / float64(over))
+		}
+		for ; ended < due; ended++ {
+			all[ended].cut()
+		}
+		if ended == len(all) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
 	g.mu.Lock()
-	for r := range g.relays { // that came in while draining began
-		r.cut()
-	}
 	for client := range g.entering {
 		_ = client.Close()
 	}

@@ -182,7 +182,7 @@ func connect(t *testing.T, address, query string) *client {
 
 func config() Config {
 	c := DefaultConfig()
-	c.AnswerTime = 250 * time.Millisecond
+	c.AnswerTime = time.Second // the default is for machines that do nothing else
 	return c
 }
 
@@ -379,14 +379,14 @@ func TestClientOfAnotherClusterIsPassedOnOrServedHere(t *testing.T) {
 	if c := connect(t, alone, secrets.Sign(ticket("b", "room"))); c.node != "a1" {
 		t.Errorf("%d %s %q", c.status, c.text, c.node)
 	}
-	// Two that name each other for a cluster that is neither's do not play ball.
+	// Two that name each other for a cluster that is neither's do not play ball: the one that was asked first serves.
 	cc := config()
 	_, self, _ := serve(t, cc, fa)
 	cc.Peers = map[contracts.ClusterName][]string{"c": {self}}
 	_, wrong, _ := serve(t, cc, fa)
 	cc.Peers = map[contracts.ClusterName][]string{"c": {wrong}}
 	_, loop, _ := serve(t, cc, fa)
-	if c := connect(t, loop, secrets.Sign(ticket("c", "room"))); c.status != http.StatusBadGateway {
+	if c := connect(t, loop, secrets.Sign(ticket("c", "room"))); c.node != "a1" {
 		t.Errorf("%d %s %q", c.status, c.text, c.node)
 	}
 }
@@ -409,13 +409,7 @@ func TestSideThatTakesNothingIsCutOff(t *testing.T) {
 	if err == nil || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("200 MiB went in and nothing came out: %v", err)
 	}
-	for end := time.After(10 * time.Second); g.Connections() > 0; {
-		select {
-		case <-end:
-			t.Fatal("it is still proxied")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	gone(t, g)
 }
 
 func TestFailedInstanceComesBackSlowly(t *testing.T) {
@@ -441,6 +435,7 @@ func TestFailedInstanceComesBackSlowly(t *testing.T) {
 		t.Errorf("back: %d of 1000", n)
 	}
 	for range 100 {
+		now = now.Add(lastEjection)
 		o.failed(p, now)
 	}
 	if !o.passes(p, now.Add(lastEjection-1)) || o.passes(p, now.Add(lastEjection+slowReturn)) {
@@ -455,15 +450,15 @@ func TestFailedInstanceComesBackSlowly(t *testing.T) {
 
 func TestNonceIsGoodOnceAsLongAsItsTicketLives(t *testing.T) {
 	t.Parallel()
-	var n nonces
+	n := nonces{most: maxNonces}
 	now := time.Now()
 	nonce := contracts.NewTicketNonce()
-	if !n.take(nonce, now) {
+	if fresh, room := n.take(nonce, now); !fresh || !room {
 		t.Fatal("a new one is refused")
 	}
 	for d := time.Duration(0); d <= nonceLife; d += nonceLife / 10 {
 		n.take(contracts.NewTicketNonce(), now.Add(d))
-		if n.take(nonce, now.Add(d)) {
+		if fresh, _ := n.take(nonce, now.Add(d)); fresh {
 			t.Fatalf("it is good again after %v", d)
 		}
 	}

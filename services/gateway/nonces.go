@@ -12,6 +12,8 @@ import (
 //
 // It is this gateway's own: with several, a ticket that was stolen within its minute may be used once at each.
 type nonces struct {
+	most int // of a generation; set once
+
 	mu       sync.Mutex
 	old, now map[contracts.TicketNonce]struct{}
 	turn     time.Time // when now becomes old
@@ -22,8 +24,8 @@ const (
 	maxNonces = 1 << 20 // of a generation: 32 MiB or so, 10,000 connects a second
 )
 
-// take notes a nonce, and returns false if it was there.
-func (n *nonces) take(nonce contracts.TicketNonce, at time.Time) bool {
+// take notes a nonce, and tells whether it was not there before, and whether there was room for it.
+func (n *nonces) take(nonce contracts.TicketNonce, at time.Time) (fresh, room bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !at.Before(n.turn) {
@@ -35,11 +37,14 @@ func (n *nonces) take(nonce contracts.TicketNonce, at time.Time) bool {
 	}
 	_, before := n.old[nonce]
 	_, again := n.now[nonce]
-	if before || again || len(n.now) >= maxNonces {
-		return false
+	switch {
+	case before || again:
+		return false, true
+	case len(n.now) >= n.most:
+		return true, false
 	}
 	n.now[nonce] = struct{}{}
-	return true
+	return true, true
 }
 
 // giveBack forgets a nonce that let nobody in.

@@ -29,8 +29,9 @@ const (
 	maxOutliers   = 10_000
 )
 
-// failed notes that an instance did not answer.
-func (o *outliers) failed(p contracts.Peer, now time.Time) {
+// failed notes that an instance did not answer, and tells whether that was news: when many clients find out at the same
+// time, it is one failure.
+func (o *outliers) failed(p contracts.Peer, now time.Time) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	x := o.m[p]
@@ -41,10 +42,14 @@ func (o *outliers) failed(p contracts.Peer, now time.Time) {
 		x = &outlier{}
 		o.m[p] = x
 	}
+	if now.Before(x.until) {
+		return false
+	}
 	x.failures++
 	out := min(lastEjection, firstEjection<<min(x.failures-1, 5))
 	x.until = now.Add(out)
 	x.full = x.until.Add(slowReturn)
+	return true
 }
 
 // served notes that an instance took a client.

@@ -5,16 +5,19 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // relay passes bytes between a client and its instance, both ways, untouched, until both have ended or one breaks. While
 // nothing is said it holds no buffers: one is taken when there is something to read. What one side does not take within
-// StallTime ends both.
+// StallTime ends both; and so it does when one side has ended, and the other says nothing for that long: an instance that
+// has done with a client does not leave the gateway with it.
 type relay struct {
 	g                *Gateway
 	client, instance net.Conn
+	half             atomic.Bool // one side has ended
 }
 
 // relayBuffer is how much is read at a time.
@@ -22,14 +25,15 @@ const relayBuffer = 16 << 10
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, relayBuffer); return &b }}
 
-// start begins to relay. head is what the instance has said already, early what the client has.
+// start begins to relay. early is what the client has said already. It is called by a request, for which Drain waits.
 func (g *Gateway) start(client net.Conn, up *upstream, early []byte) {
 	r := &relay{g: g, client: client, instance: up.conn}
 	g.mu.Lock()
 	g.relays[r] = struct{}{}
+	draining := g.draining // since the client was let in
 	g.mu.Unlock()
 	g.metrics.connections.Inc()
-	if g.draining.Load() { // it began since the client was let in
+	if draining {
 		r.cut()
 	}
 	g.work.Go(func() {
@@ -60,8 +64,14 @@ func (r *relay) pass(dst, src net.Conn, said []byte) {
 	half, ok := dst.(interface{ CloseWrite() error })
 	if !errors.Is(err, io.EOF) || !ok || half.CloseWrite() != nil {
 		r.cut()
+		return
 	}
+	r.half.Store(true)
+	r.lastWords(dst)
 }
+
+// lastWords gives the side that has not ended some more time to say something.
+func (r *relay) lastWords(src net.Conn) { _ = src.SetReadDeadline(time.Now().Add(r.g.cfg.StallTime)) }
 
 // outlet writes to one side. One goroutine uses it.
 type outlet struct {
@@ -126,6 +136,9 @@ func (o *outlet) copy(src net.Conn) error {
 		if err != nil {
 			return err
 		}
+		if o.half.Load() {
+			o.lastWords(src)
+		}
 	}
 }
 
@@ -138,6 +151,9 @@ func (o *outlet) copyPlain(src net.Conn) error {
 		if n > 0 {
 			if werr := o.write((*buf)[:n]); werr != nil {
 				return werr
+			}
+			if o.half.Load() {
+				o.lastWords(src)
 			}
 		}
 		if err != nil {

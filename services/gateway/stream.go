@@ -32,28 +32,25 @@ var pingFrame, pong = func() (ping, pong []byte) {
 
 // TakeTCP takes a client in that came over raw TCP, or tells it why not, and does not wait. ctx is that of the gateway.
 func (g *Gateway) TakeTCP(ctx context.Context, client net.Conn) {
-	no := g.full(g.open.Add(1))
-	if no != nil && !g.mayRefuse() {
-		g.open.Add(-1)
+	if !g.enter(client) {
 		_ = client.Close()
 		return
 	}
-	g.mu.Lock()
-	g.entering[client] = struct{}{}
-	g.mu.Unlock()
-	if no == nil && g.draining.Load() { // it began since: nobody else would cut this one off
+	no := g.full(g.open.Add(1))
+	if no != nil && !g.mayRefuse() {
 		_ = client.Close()
+		g.left(client)
+		return
 	}
-	g.work.Go(func() {
-		defer g.open.Add(-1)
-		defer g.entered(client)
+	go func() {
+		defer g.left(client)
 		if no != nil {
 			defer g.refusing.Add(-1)
-		} else if no = g.enter(ctx, client); no == nil {
+		} else if no = g.takeIn(ctx, client); no == nil {
 			return
 		}
 		g.refuse(client, no)
-	})
+	}()
 }
 
 // mayRefuse takes one of the places for those that get to read why they are not let in.
@@ -65,14 +62,17 @@ func (g *Gateway) mayRefuse() bool {
 	return false
 }
 
-func (g *Gateway) entered(client net.Conn) {
+// left ends what enter began.
+func (g *Gateway) left(client net.Conn) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	delete(g.entering, client)
+	g.mu.Unlock()
+	g.open.Add(-1)
+	g.work.Done()
 }
 
-// enter takes a client in, or returns why not.
-func (g *Gateway) enter(ctx context.Context, client net.Conn) *refusal {
+// takeIn takes a client in, or returns why not.
+func (g *Gateway) takeIn(ctx context.Context, client net.Conn) *refusal {
 	up, no := g.admit(ctx, client)
 	switch {
 	case no != nil:
@@ -112,7 +112,7 @@ func (g *Gateway) admit(ctx context.Context, client net.Conn) (*upstream, *refus
 		shown.Passed = g.cfg.Cluster
 		hello := append(contracts.AppendFrame(nil, contracts.AppendTicketFrame(nil, shown)), pingFrame...)
 		return g.anyPeer(g.cfg.TCPPeers[t.Cluster], func(peer string) (*upstream, *refusal, error) {
-			return g.tryTCP(ctx, client, peer, hello, g.peerTime())
+			return g.tryTCP(ctx, client, peer, hello, peerTime*g.cfg.AnswerTime)
 		})
 	}, func() (*upstream, *refusal) {
 		return g.reach(ctx, t, plainTCP, func(address string) (*upstream, *refusal, error) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,7 +21,10 @@ import (
 )
 
 const (
-	mostTries   = 4       // instances for one client
+	mostTries = 4 // instances for one client, and peers
+	// peerTime is how many AnswerTimes a peer has, which may itself have to try instances in vain: who gave up on it
+	// meanwhile would part clients of one key.
+	peerTime    = 4
 	maxHead     = 8 << 10 // of an answer to an upgrade
 	maxAnswer   = 4 << 10 // of a refusal's text
 	defaultPort = "80"
@@ -32,8 +36,10 @@ type upstream struct {
 	head []byte // its answer to the client, and what it has said since
 }
 
-// errBusy says that an instance is there and takes nobody: it is full, or stops.
-var errBusy = errors.New("the instance takes no clients now")
+var (
+	errBusy    = errors.New("the instance takes no clients now") // it is there: it is full, or stops
+	errAddress = errors.New("it reports an address that no gateway can use")
+)
 
 // reach connects to the instance where the ticket belongs; if that is not fit or does not answer in time, to its alternate.
 // addressOf says where that is, and empty if it is nowhere; try connects there.
@@ -51,11 +57,8 @@ func (g *Gateway) reach(
 			fit = append(fit, i)
 		}
 	}
-	candidates := g.o.Order(t.Key, fit)
-	if len(candidates) == 0 { // better one that has failed than none
-		candidates = g.o.Order(t.Key, spare)
-	}
-	for n, i := range candidates {
+	// Better one that has failed than none.
+	for n, i := range append(g.o.Order(t.Key, fit), g.o.Order(t.Key, spare)...) {
 		if n == mostTries {
 			break
 		}
@@ -67,8 +70,10 @@ func (g *Gateway) reach(
 		case ctx.Err() != nil:
 			return nil, &refusal{http.StatusServiceUnavailable, "the client has gone"}
 		case !errors.Is(err, errBusy):
-			g.outliers.failed(i.Peer, time.Now())
 			g.metrics.failures.Inc()
+			if g.outliers.failed(i.Peer, time.Now()) {
+				g.log.Warn("gateway: an instance does not take clients as it should; its alternates do", slog.String("node", string(i.Node)), slog.Any("error", err))
+			}
 		}
 	}
 	return nil, &refusal{http.StatusServiceUnavailable, "no instance can take this client now, try again"}
@@ -83,21 +88,17 @@ func (g *Gateway) passOn(r *http.Request, t contracts.Ticket) (*upstream, *refus
 	r.Header.Set(hopHeader, string(g.cfg.Cluster))
 	defer r.Header.Del(hopHeader)
 	return g.anyPeer(g.cfg.Peers[t.Cluster], func(peer string) (*upstream, *refusal, error) {
-		return g.try(r, "ws://"+peer+r.URL.Path, r.URL.Path+"?"+r.URL.RawQuery, g.peerTime())
+		return g.try(r, "ws://"+peer, r.URL.EscapedPath()+"?"+r.URL.RawQuery, peerTime*g.cfg.AnswerTime)
 	})
 }
 
 var wrongCluster = &refusal{http.StatusBadGateway, "a gateway has passed this client on to the wrong cluster"}
 
-// peerTime is how long a gateway of another cluster has. It may have to pass over instances of its own: who gave up on it
-// meanwhile would part clients of one key.
-func (g *Gateway) peerTime() time.Duration { return mostTries * g.cfg.AnswerTime }
-
 // anyPeer connects to one of the gateways of a cluster. It returns neither if none of them can be reached.
 func (g *Gateway) anyPeer(peers []string, try func(peer string) (*upstream, *refusal, error)) (*upstream, *refusal) {
 	peers = slices.Clone(peers)
 	rand.Shuffle(len(peers), func(i, j int) { peers[i], peers[j] = peers[j], peers[i] })
-	for _, p := range peers {
+	for _, p := range peers[:min(len(peers), mostTries)] {
 		up, no, err := try(p)
 		if err == nil {
 			g.metrics.passedOn.Inc()
@@ -108,34 +109,32 @@ func (g *Gateway) anyPeer(peers []string, try func(peer string) (*upstream, *ref
 	return nil, nil
 }
 
-// try connects to an address, which may take AnswerTime, and repeats the client's upgrade there. It returns the connection, or what
-// the other side has to say against the client, or an error that is the other side's own.
+// try connects to an address within AnswerTime, and repeats the client's upgrade there, all within a time. It returns the
+// connection, or what the other side has to say against the client, or an error that is the other side's own.
 func (g *Gateway) try(r *http.Request, address, target string, within time.Duration) (*upstream, *refusal, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "ws" {
-		return nil, nil, fmt.Errorf("an instance reports an address that no gateway can use: %w", err)
+		return nil, nil, errAddress
 	}
 	host := u.Host
 	if u.Port() == "" {
 		host = net.JoinHostPort(u.Hostname(), defaultPort)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), within)
+	end := time.Now().Add(within)
+	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.AnswerTime)
 	defer cancel()
-	dialing, connected := context.WithTimeout(ctx, g.cfg.AnswerTime)
-	defer connected()
-	conn, err := g.o.Dial(dialing, "tcp", host)
+	conn, err := g.o.Dial(ctx, "tcp", host)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dial: %w", err)
 	}
-	up, no, err := g.upgrade(ctx, conn, r, target)
+	up, no, err := g.upgrade(conn, r, target, end)
 	if up == nil {
 		_ = conn.Close()
 	}
 	return up, no, err
 }
 
-func (g *Gateway) upgrade(ctx context.Context, conn net.Conn, r *http.Request, target string) (*upstream, *refusal, error) {
-	end, _ := ctx.Deadline()
+func (g *Gateway) upgrade(conn net.Conn, r *http.Request, target string, end time.Time) (*upstream, *refusal, error) {
 	_ = conn.SetDeadline(end)
 	if _, err := conn.Write(g.request(conn, r, target)); err != nil {
 		return nil, nil, fmt.Errorf("write: %w", err)
@@ -146,10 +145,12 @@ func (g *Gateway) upgrade(ctx context.Context, conn net.Conn, r *http.Request, t
 		return nil, nil, fmt.Errorf("read: %w", err)
 	}
 	defer func() { _ = answer.Body.Close() }()
-	switch answer.StatusCode {
-	case http.StatusSwitchingProtocols:
-	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	switch status := answer.StatusCode; {
+	case status == http.StatusSwitchingProtocols:
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
 		return nil, nil, errBusy
+	case status < 400 || status > 499: // it says nothing against the client
+		return nil, nil, fmt.Errorf("it answers an upgrade with status %d", status)
 	default:
 		text, _ := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
 		return nil, &refusal{answer.StatusCode, string(bytes.TrimSpace(text))}, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -25,6 +26,8 @@ type Config struct {
 
 	TCPListen string // address for clients over raw TCP; empty: none
 
+	ProxyTrust []netip.Prefix // peers from whom a PROXY protocol header is taken, and demanded
+
 	TicketKeys []string // one or two, in base64, as the registry has them. See contracts.ParseTicketSecret
 
 	Gateway gateway.Config
@@ -33,8 +36,11 @@ type Config struct {
 	Hold      time.Duration // how long it is not believed that more than half of it is gone at once
 	DrainTime time.Duration // over how long clients are cut off when the gateway stops
 
+	// Listener, when set, is used in place of Listen: whoever starts several that know each other opens them first.
+	Listener net.Listener
 	// Dial connects to an instance or a peer; nil: the network.
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	Logger *slog.Logger // nil: nothing is logged
 }
 

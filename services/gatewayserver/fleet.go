@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/fleetview"
 	"github.com/beeline-rt/beeline/services/presence"
 	"github.com/beeline-rt/beeline/services/rendezvous"
 )
@@ -20,15 +21,16 @@ type fleet struct {
 	hold   time.Duration
 	log    *slog.Logger
 
-	view  atomic.Pointer[[]contracts.Instance]
-	loop  sync.WaitGroup
-	since time.Time // when an update was first not believed; zero: the last one was
+	instances atomic.Pointer[[]contracts.Instance]
+	loop      sync.WaitGroup
+
+	view fleetview.View // owned by Start, and then by the loop
 }
 
 // Instances is part of gateway.Fleet.
 func (f *fleet) Instances() []contracts.Instance {
-	if view := f.view.Load(); view != nil {
-		return *view
+	if all := f.instances.Load(); all != nil {
+		return *all
 	}
 	return nil
 }
@@ -54,33 +56,14 @@ func (f *fleet) read(ctx context.Context) {
 	if err != nil {
 		return // the view stays; that Redis is away is what its own logs tell
 	}
-	now := time.Now()
-	if f.lostTooMany(update) {
-		if f.since.IsZero() {
-			f.since = now
-			f.log.WarnContext(ctx, "gateway: more than half of the fleet is gone at once, which is not believed for now", slog.Int("left", len(update)))
-		}
-		if now.Sub(f.since) < f.hold {
-			return
-		}
+	held := f.view.Held()
+	f.view.Take(time.Now(), update, nil, f.hold)
+	if !held && f.view.Held() {
+		f.log.WarnContext(ctx, "gateway: more than half of the fleet is missing at once; not acted on for now",
+			slog.Int("known", f.view.Known()), slog.Int("missing", len(f.view.Missing())), slog.Duration("hold", f.hold))
 	}
-	f.since = time.Time{}
-	f.view.Store(&update)
-}
-
-// lostTooMany tells whether more than half of the view is missing from an update, those left out that said they would go.
-func (f *fleet) lostTooMany(update []contracts.Instance) bool {
-	there := make(map[contracts.NodeID]bool, len(update))
-	for _, i := range update {
-		there[i.Node] = true
-	}
-	lost, all := 0, f.Instances()
-	for _, i := range all {
-		if !there[i.Node] && i.Load.State != contracts.NodeDraining {
-			lost++
-		}
-	}
-	return 2*lost > len(all)
+	all := f.view.Instances()
+	f.instances.Store(&all)
 }
 
 // order is gateway.Order for the instances of one cluster.

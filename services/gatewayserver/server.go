@@ -115,9 +115,12 @@ func (s *Server) health(mux *http.ServeMux) {
 
 // listen opens the listeners, so that a port in use is seen before anything else is touched.
 func (s *Server) listen(ctx context.Context) error {
-	if err := s.http.Clients.Listen(ctx, net.ListenConfig{}, "clients", s.cfg.Listen); err != nil {
-		return err
+	if s.http.Clients.Listener = s.cfg.Listener; s.cfg.Listener == nil {
+		if err := s.http.Clients.Listen(ctx, net.ListenConfig{}, "clients", s.cfg.Listen); err != nil {
+			return err
+		}
 	}
+	s.http.Clients.TrustProxies(s.cfg.ProxyTrust)
 	if s.cfg.TLSCert != "" {
 		if err := s.http.Clients.Secure(s.cfg.TLSCert, s.cfg.TLSKey); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)

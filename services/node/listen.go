@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-
-	"github.com/pires/go-proxyproto"
 
 	"github.com/beeline-rt/beeline/services/httpserver"
 )
@@ -24,7 +21,7 @@ func (n *Node) listen(ctx context.Context) error {
 			return err
 		}
 	}
-	n.trust(clients)
+	clients.TrustProxies(n.cfg.ProxyTrust)
 	if n.cfg.TLSCert != "" {
 		if err := clients.Secure(n.cfg.TLSCert, n.cfg.TLSKey); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
@@ -44,7 +41,7 @@ func (n *Node) listenTCP(ctx context.Context) error {
 	if err := n.http.TCP.Listen(ctx, net.ListenConfig{KeepAlive: -1}, "clients over raw TCP", n.cfg.TCPListen); err != nil {
 		return err
 	}
-	n.trust(&n.http.TCP)
+	n.http.TCP.TrustProxies(n.cfg.ProxyTrust)
 	if n.cfg.TLSCert == "" {
 		return nil
 	}
@@ -52,32 +49,6 @@ func (n *Node) listenTCP(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
-}
-
-// trust has the listener take PROXY headers, from those who are trusted to send them.
-func (n *Node) trust(p *httpserver.Part) {
-	if len(n.cfg.ProxyTrust) > 0 {
-		p.Listener = &proxyproto.Listener{
-			Listener: p.Listener, ConnPolicy: proxyPolicy(n.cfg.ProxyTrust), ReadHeaderTimeout: httpserver.HeaderTime,
-		}
-	}
-}
-
-// proxyPolicy demands a PROXY header from trusted peers, since without one a client behind them could send its own; from
-// anybody else it is not looked for, and so is a malformed request.
-func proxyPolicy(trusted []netip.Prefix) proxyproto.ConnPolicyFunc {
-	return func(o proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) {
-		addr, err := netip.ParseAddrPort(o.Upstream.String())
-		if err != nil {
-			return proxyproto.SKIP, nil //nolint:nilerr // no IP peer is trusted
-		}
-		for _, p := range trusted {
-			if p.Contains(addr.Addr().Unmap()) {
-				return proxyproto.REQUIRE, nil
-			}
-		}
-		return proxyproto.SKIP, nil
-	}
 }
 
 // serve starts the servers on the listeners.

@@ -39,6 +39,8 @@ type Config struct {
 	Rate  float64 // requests a second for one client; 0 is no limit
 	Burst int     // requests for one client at once
 
+	Origins []string // web pages whose scripts may ask, exact (`https://app.example.org`); `*` is all. Others' are refused
+
 	Anonymous bool              // take a caller without token or API key at its word: for development only
 	Backoff   contracts.Backoff // what clients are told
 }

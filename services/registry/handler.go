@@ -35,8 +35,9 @@ var statuses = map[contracts.Code]int{
 func (r *Registry) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+Path, r.serve)
+	mux.HandleFunc("OPTIONS "+Path, r.preflight)
 	mux.HandleFunc(Path, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", http.MethodPost)
+		w.Header().Set("Allow", "POST, OPTIONS")
 		r.refuse(w, http.StatusMethodNotAllowed, 0, refusal(contracts.CodeBadRequest, "ask with POST"))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -46,6 +47,10 @@ func (r *Registry) Handler() http.Handler {
 }
 
 func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+	if !r.fromPage(w, req) {
+		r.refuse(w, 0, 0, refusal(contracts.CodeForbidden, errOrigin))
+		return
+	}
 	select {
 	case r.places <- struct{}{}:
 		defer func() { <-r.places }()

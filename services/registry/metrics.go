@@ -55,16 +55,16 @@ func newMetrics(r *Registry) *metrics {
 func (r *Registry) held(cluster contracts.ClusterName) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.watches[cluster].refusedSince.IsZero() {
-		return 0
+	if r.views[cluster].Held() {
+		return 1
 	}
-	return 1
+	return 0
 }
 
 func (r *Registry) unreadFor(cluster contracts.ClusterName) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if since := r.watches[cluster].failingSince; !since.IsZero() {
+	if since := r.views[cluster].UnreadSince(); !since.IsZero() {
 		return time.Since(since)
 	}
 	return 0

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/fleetview"
 )
 
 // Fleet reads what the nodes of one cluster report of themselves.
@@ -53,21 +54,21 @@ type Registry struct {
 	loops sync.WaitGroup
 	stop  context.CancelFunc
 
-	mu      sync.Mutex
-	watches map[contracts.ClusterName]*watch // guarded by mu
+	mu    sync.Mutex
+	views map[contracts.ClusterName]*fleetview.View // guarded by mu
 }
 
 // New returns a registry that knows nothing yet: call [Registry.Start]. cfg must be valid.
 func New(cfg Config, o Options) *Registry {
 	r := &Registry{
 		cfg: cfg, opts: o, log: o.Logger, limits: newLimiter(cfg.Rate, cfg.Burst),
-		watches: map[contracts.ClusterName]*watch{}, places: make(chan struct{}, maxUnderWay),
+		views: map[contracts.ClusterName]*fleetview.View{}, places: make(chan struct{}, maxUnderWay),
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	for cluster := range o.Fleets {
-		r.watches[cluster] = &watch{}
+		r.views[cluster] = &fleetview.View{}
 	}
 	r.metrics = newMetrics(r)
 	return r
@@ -120,10 +121,10 @@ func (r *Registry) read(ctx context.Context, cluster contracts.ClusterName, flee
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	w := r.watches[cluster]
-	before := *w
-	result := w.take(now, update, err, r.cfg.Hold)
-	r.report(ctx, cluster, &before, w, result, err)
+	v := r.views[cluster]
+	before := *v
+	result := v.Take(now, update, err, r.cfg.Hold)
+	r.report(ctx, cluster, &before, v, result, err)
 	r.board.update(now, r.counting(now))
 }
 
@@ -131,10 +132,10 @@ func (r *Registry) read(ctx context.Context, cluster contracts.ClusterName, flee
 // It needs r.mu.
 func (r *Registry) counting(now time.Time) []instances {
 	var fresh, stale []instances
-	for _, cluster := range slices.Sorted(maps.Keys(r.watches)) {
-		w := r.watches[cluster]
-		c := instances{cluster, w.instances()}
-		if w.stale(now, r.cfg.Hold) {
+	for _, cluster := range slices.Sorted(maps.Keys(r.views)) {
+		v := r.views[cluster]
+		c := instances{cluster, v.Instances()}
+		if v.Stale(now, r.cfg.Hold) {
 			stale = append(stale, c)
 		} else if len(c.all) > 0 {
 			fresh = append(fresh, c)
@@ -147,26 +148,26 @@ func (r *Registry) counting(now time.Time) []instances {
 }
 
 // report counts what became of an update, and logs it when it is news.
-func (r *Registry) report(ctx context.Context, cluster contracts.ClusterName, before, w *watch, result outcome, err error) {
+func (r *Registry) report(ctx context.Context, cluster contracts.ClusterName, before, v *fleetview.View, result fleetview.Outcome, err error) {
 	name := slog.String("cluster", string(cluster))
 	switch result {
-	case unread:
+	case fleetview.Unread:
 		r.metrics.unread.Inc()
-		if before.failingSince.IsZero() {
+		if before.UnreadSince().IsZero() {
 			r.log.WarnContext(ctx, "registry: the fleet cannot be read", name, slog.Any("error", err))
 		}
-	case refused:
+	case fleetview.Refused:
 		r.metrics.refused.Inc()
-		if before.refusedSince.IsZero() {
+		if !before.Held() {
 			r.log.ErrorContext(ctx, "registry: more than half the fleet is missing at once; not acted on for now", name,
-				slog.Int("known", len(w.accepted)), slog.Int("missing", len(w.missing)), slog.Duration("hold", r.cfg.Hold))
+				slog.Int("known", v.Known()), slog.Int("missing", len(v.Missing())), slog.Duration("hold", r.cfg.Hold))
 		}
-	case accepted:
-		if !before.failingSince.IsZero() {
+	case fleetview.Accepted:
+		if !before.UnreadSince().IsZero() {
 			r.log.InfoContext(ctx, "registry: the fleet can be read again", name)
 		}
-		if !before.refusedSince.IsZero() {
-			r.log.WarnContext(ctx, "registry: the fleet is what it is said to be", name, slog.Int("instances", len(w.accepted)))
+		if before.Held() {
+			r.log.WarnContext(ctx, "registry: the fleet is what it is said to be", name, slog.Int("instances", v.Known()))
 		}
 	}
 }
@@ -178,16 +179,16 @@ func (r *Registry) Ready() (reasons, notices []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	readable, fit := false, 0
-	for _, cluster := range slices.Sorted(maps.Keys(r.watches)) {
-		w := r.watches[cluster]
+	for _, cluster := range slices.Sorted(maps.Keys(r.views)) {
+		v := r.views[cluster]
 		_, n := r.board.fitness(cluster)
 		fit += n
-		readable = readable || !w.stale(now, r.cfg.Hold)
-		if !w.failingSince.IsZero() {
+		readable = readable || !v.Stale(now, r.cfg.Hold)
+		if !v.UnreadSince().IsZero() {
 			notices = append(notices, "the fleet of cluster "+string(cluster)+" cannot be read")
 		}
-		if !w.refusedSince.IsZero() {
-			notices = append(notices, fmt.Sprintf("more than half of cluster %s was missing at once, which is not acted on for now; still missing: %v", cluster, w.missing))
+		if v.Held() {
+			notices = append(notices, fmt.Sprintf("more than half of cluster %s was missing at once, which is not acted on for now; still missing: %v", cluster, v.Missing()))
 		}
 	}
 	if !readable {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -36,6 +37,9 @@ type Config struct {
 
 	StopTime time.Duration // how long a stop waits for requests under way
 	Logger   *slog.Logger  // nil: nothing is logged
+
+	// Listener, when set, is used in place of Listen: a port that is to be free is not looked for and then taken by others.
+	Listener net.Listener
 }
 
 // DefaultConfig returns the settings of a production registry; what is missing must be given.

@@ -81,8 +81,10 @@ func (s *Server) start(ctx context.Context) error {
 
 // listen opens the listeners, so that a port in use is seen before anything else is touched.
 func (s *Server) listen(ctx context.Context) error {
-	if err := s.http.Clients.Listen(ctx, net.ListenConfig{}, "callers", s.cfg.Listen); err != nil {
-		return err
+	if s.http.Clients.Listener = s.cfg.Listener; s.cfg.Listener == nil {
+		if err := s.http.Clients.Listen(ctx, net.ListenConfig{}, "callers", s.cfg.Listen); err != nil {
+			return err
+		}
 	}
 	if s.cfg.TLSCert != "" {
 		if err := s.http.Clients.Secure(s.cfg.TLSCert, s.cfg.TLSKey); err != nil {

@@ -18,10 +18,15 @@ type Backoff struct {
 }
 
 func (b Backoff) withDefaults() Backoff {
-	orDefault(&b.First, time.Second)
-	orDefault(&b.Base, 250*time.Millisecond)
-	orDefault(&b.Cap, 30*time.Second)
-	orDefault(&b.Stable, 30*time.Second)
+	return b.or(Backoff{First: time.Second, Base: 250 * time.Millisecond, Cap: 30 * time.Second, Stable: 30 * time.Second})
+}
+
+// or returns it with what is not said taken from another.
+func (b Backoff) or(other Backoff) Backoff {
+	orDefault(&b.First, other.First)
+	orDefault(&b.Base, other.Base)
+	orDefault(&b.Cap, other.Cap)
+	orDefault(&b.Stable, other.Stable)
 	return b
 }
 

@@ -59,6 +59,36 @@ func TestAnExtremeBackoffIsStillBounded(t *testing.T) {
 	}
 }
 
+func TestARegistryCannotTalkASecureClientIntoPlainText(t *testing.T) {
+	t.Parallel()
+	answer := contracts.Connection{
+		Primary:    contracts.Endpoint{URL: "ws://a.example.org/v1/ws?c=a"},
+		Alternates: []contracts.Endpoint{{URL: "wss://b.example.org/v1/ws?c=a"}, {URL: "https://c.example.org"}, {URL: "wss://u:p@d.example.org"}, {URL: ":"}},
+	}
+	if got, err := usable(answer, true); err != nil || len(got) != 1 || got[0] != "wss://b.example.org/v1/ws?c=a" {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := usable(answer, false); err != nil || len(got) != 2 {
+		t.Errorf("%v, %v", got, err)
+	}
+	answer.Alternates = nil
+	if got, err := usable(answer, true); err == nil {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestWhatTheApplicationSaysOfBackoffWinsOverTheRegistry(t *testing.T) {
+	t.Parallel()
+	asked := fromRegistry(contracts.Backoff{FirstMS: 5000, BaseMS: -1, CapMS: 1 << 60})
+	if want := (Backoff{First: 5 * time.Second, Cap: time.Hour}); asked != want {
+		t.Errorf("%+v", asked)
+	}
+	got := Backoff{First: time.Second}.or(asked).withDefaults()
+	if want := (Backoff{First: time.Second, Base: 250 * time.Millisecond, Cap: time.Hour, Stable: 30 * time.Second}); got != want {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAServerCannotTalkASecureClientIntoPlainText(t *testing.T) {
 	t.Parallel()
 	u, err := parseURL("https://example.org")
@@ -69,7 +99,7 @@ func TestAServerCannotTalkASecureClientIntoPlainText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{url: u, opts: opts}
+	c := &Client{url: u, secure: true, opts: opts}
 	for raw, want := range map[string]string{
 		"": "", "ws://example.org/": "", "http://example.org": "", "wss://b.example.org": "wss://b.example.org" + Path,
 		"tcp://b.example.org:1": "", "tls://b.example.org:1": "tls://b.example.org:1",

@@ -17,7 +17,9 @@ import (
 type Client struct {
 	// set once
 	opts    Options
-	url     *url.URL
+	url     *url.URL // nil: the registry is asked
+	secure  bool     // the application said wss, tls or https
+	backoff Backoff  // as the application said
 	cancel  context.CancelFunc
 	inbox   chan delivery // to the handlers; closed by run at its end
 	wake    chan struct{} // holds one: there is something to write
@@ -28,6 +30,7 @@ type Client struct {
 	// owned by run
 	login   credentials
 	retries retries
+	locate  *locator // nil: there is a url
 
 	mu      sync.Mutex // guards the following
 	state   State
@@ -47,27 +50,38 @@ type Client struct {
 	written int                              // how many of pending are written
 }
 
-// Dial connects to an edge and returns when it is ready: from then on, every message that anybody sends to this client
-// reaches it. The URL is ws:// or wss:// or, for raw TCP, tcp:// or tls:// with a host and a port, and as its query a ticket if
-// a gateway is there. ctx bounds that wait and nothing else. Whoever has a Client closes it.
+// Dial connects to an edge, or to a gateway, and returns when it is ready: from then on, every message that anybody sends to
+// this client reaches it. The URL is ws:// or wss:// or, for raw TCP, tcp:// or tls:// with a host and a port, and as its query a
+// ticket if a gateway is there. ctx bounds that wait and nothing else. Whoever has a Client closes it.
 func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
+	given := opts.Backoff
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("options: %w", err)
 	}
-	u, err := parseURL(rawURL)
+	var u *url.URL
+	var locate *locator
+	switch {
+	case opts.Registry != nil && rawURL != "":
+		return nil, errors.New("options: a url and a registry: one of them says where to connect")
+	case opts.Registry != nil:
+		locate, err = newLocator(opts)
+	default:
+		u, err = parseURL(rawURL)
+	}
 	if err != nil {
 		return nil, err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Client{
-		opts: opts, url: u, cancel: cancel,
+		opts: opts, url: u, locate: locate, backoff: given, cancel: cancel,
 		inbox: make(chan delivery, opts.Inbox), wake: make(chan struct{}, 1), drained: make(chan struct{}, 1),
 		done: make(chan struct{}), handled: make(chan struct{}),
 		login: credentials{ask: opts.Token}, retries: retries{Backoff: opts.Backoff},
 		reason: ErrDisconnected, groups: map[contracts.GroupName]struct{}{}, pending: map[uint64]*call{},
 		watched: map[contracts.ClientID]bool{}, unsure: map[contracts.ClientID]struct{}{},
 	}
+	c.secure = u != nil && encrypted(u) || locate != nil && locate.urls[0].Scheme == "https"
 	started := make(chan error, 1)
 	go c.run(life, started)
 	go c.handle(life)
@@ -83,6 +97,9 @@ func Dial(ctx context.Context, rawURL string, opts Options) (*Client, error) {
 		}
 	}
 	_ = c.Close()
+	if u == nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
 	return nil, fmt.Errorf("connect to %s: %w", u.Host, err)
 }
 
@@ -135,11 +152,12 @@ func (c *Client) handle(life context.Context) {
 func (c *Client) run(life context.Context, started chan<- error) {
 	defer close(c.done)
 	defer close(c.inbox)
-	target, online := c.url, false
+	var target *url.URL // where the server said to go
+	online := false
 	for {
 		c.connecting()
-		l, ready, err := c.connect(life, target.String())
-		target = c.url
+		l, ready, err := c.reach(life, target)
+		target = nil
 		if err == nil {
 			online = true
 			since := time.Now()
@@ -147,9 +165,7 @@ func (c *Client) run(life context.Context, started chan<- error) {
 			var moved moveTo
 			moved, err = c.serve(life, l)
 			c.retries.held(time.Since(since))
-			if moved.url != nil {
-				target = moved.url
-			}
+			target = moved.url
 			if moved.planned && life.Err() == nil {
 				continue
 			}
@@ -172,11 +188,13 @@ func (c *Client) run(life context.Context, started chan<- error) {
 }
 
 // connect makes one attempt, which ends with a link that is ready, in the client's groups, and watches whom it
-// is to watch.
-func (c *Client) connect(life context.Context, target string) (*link, contracts.Ready, error) {
+// is to watch. The connection must be taken within a time.
+func (c *Client) connect(life context.Context, target string, within time.Duration) (*link, contracts.Ready, error) {
 	ctx, cancel := context.WithTimeout(life, c.opts.ConnectTime)
 	defer cancel()
-	l, err := c.open(ctx, life, target)
+	dial, taken := context.WithTimeout(ctx, within)
+	l, err := c.open(dial, life, target)
+	taken()
 	if err != nil {
 		return nil, contracts.Ready{}, err
 	}

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -108,9 +110,12 @@ func (e *RefusedError) retry() contracts.Retry {
 // refused makes a RefusedError of an answer that is no upgrade.
 func refused(answer *http.Response) error {
 	e := &RefusedError{Status: answer.StatusCode}
-	var start [256]byte
-	n, _ := answer.Body.Read(start[:])
-	e.Reason = strings.TrimSpace(strings.ToValidUTF8(string(start[:n]), "?"))
+	start, _ := io.ReadAll(io.LimitReader(answer.Body, 256))
+	var said contracts.Error // a registry's
+	if json.Unmarshal(start, &said) == nil && said.Message != "" {
+		start = []byte(said.Message)
+	}
+	e.Reason = strings.TrimSpace(strings.ToValidUTF8(string(start), "?"))
 	if seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 16); err == nil {
 		e.RetryAfter = min(time.Duration(seconds)*time.Second, time.Hour)
 	}

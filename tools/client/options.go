@@ -36,6 +36,9 @@ type Options struct {
 	// Device names the client's device, with the alphabet of a client id.
 	Device string
 
+	// Registry is asked where to connect; the URL given to Dial is empty then. nil: that URL is it.
+	Registry *Registry
+
 	// Handler is called with every message, one after the other, in the order in which they arrived; also before Dial
 	// has returned. While it is busy, up to Inbox messages wait; after that the client stops reading, and a handler that is
 	// still busy two heartbeats later costs it the connection. Without a Handler, messages are passed over.

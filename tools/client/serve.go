@@ -126,8 +126,8 @@ func (c *Client) goodbye(l *link) {
 	l.work.Wait()
 }
 
-// secured tells whether a connection to u is encrypted.
-func secured(u *url.URL) bool { return u.Scheme == "wss" || u.Scheme == "tls" }
+// encrypted tells whether a connection to u is.
+func encrypted(u *url.URL) bool { return u.Scheme == "wss" || u.Scheme == "tls" }
 
 // destination checks where the server wants this client to go. It may be anywhere, but not less safe than where the
 // application wanted to connect, for that is where the token goes.
@@ -136,7 +136,7 @@ func (c *Client) destination(raw string) *url.URL {
 		return nil
 	}
 	u, err := parseURL(raw)
-	if err != nil || secured(c.url) && !secured(u) {
+	if err != nil || c.secure && !encrypted(u) {
 		c.opts.Logger.Warn("the server named a place that this client does not go to", slog.String("url", raw))
 		return nil
 	}

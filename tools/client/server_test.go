@@ -32,6 +32,8 @@ type server struct {
 	mu     sync.Mutex
 	refuse http.Handler // if set, answers instead of an upgrade
 	asked  int          // how many requests there were
+
+	registry http.Handler // if set, answers who asks where to connect
 }
 
 // peer is the server's end of one connection.
@@ -64,6 +66,10 @@ func newServer(t *testing.T, pipes bool) *server {
 
 func (s *server) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	t.Helper()
+	if s.registry != nil && r.URL.Path == client.RegistryPath {
+		s.registry.ServeHTTP(w, r)
+		return
+	}
 	s.mu.Lock()
 	s.asked++
 	refuse := s.refuse

@@ -163,7 +163,7 @@ func (c *Client) dialTCP(ctx context.Context, target string) (transport, error) 
 		return nil, err
 	}
 	if u.Scheme == "tls" {
-		if conn, err = c.secure(ctx, conn, u.Hostname()); err != nil {
+		if conn, err = c.encrypt(ctx, conn, u.Hostname()); err != nil {
 			return nil, err
 		}
 	}
@@ -177,8 +177,8 @@ func (c *Client) dialTCP(ctx context.Context, target string) (transport, error) 
 	return s, nil
 }
 
-// secure shakes hands over conn, which it closes if that fails.
-func (c *Client) secure(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
+// encrypt shakes hands over conn, which it closes if that fails.
+func (c *Client) encrypt(ctx context.Context, conn net.Conn, host string) (net.Conn, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.opts.TLS != nil {
 		cfg = c.opts.TLS.Clone()

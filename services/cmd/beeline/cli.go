@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 		start:    startNode,
 
 		startRegistry: startRegistry,
+		startGateway:  startGateway,
 	}
 	return p.run(ctx, args[1:], stdout)
 }

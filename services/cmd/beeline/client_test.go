@@ -53,6 +53,11 @@ func TestClientUsageIsOneLine(t *testing.T) {
 		"empty":        {[]string{"send", "--as", "alice", "--to", "bob", "-"}, []string{"nothing to send"}},
 		"too deep":     {[]string{"send", "--as", "alice", "--to", "bob", strings.Repeat("[", 200) + strings.Repeat("]", 200)}, []string{"128"}},
 		"chat no to":   {[]string{"chat", "--as", "alice"}, []string{"--to"}},
+		"two places":   {[]string{"listen", "--as", "bob", "--url", "ws://h", "--registry", "http://h"}, []string{"--url", "--registry"}},
+		"bad registry": {[]string{"listen", "--as", "bob", "--registry", "ws://h"}, []string{"--registry", "ws://h", "http://"}},
+		"only a key":   {[]string{"listen", "--as", "bob", "--key", "room"}, []string{"--key", "--registry"}},
+		"bad key":      {[]string{"listen", "--as", "bob", "--registry", "h:1", "--key", "a room"}, []string{"--key"}},
+		"bad zone":     {[]string{"listen", "--as", "bob", "--registry", "h:1", "--zone", "A B"}, []string{"--zone"}},
 		"chat bad to":  {[]string{"chat", "--as", "alice", "--to", "b b"}, []string{"--to"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,11 +15,14 @@ import (
 
 // connectFlags say where a client connects, and as whom.
 type connectFlags struct {
-	As        string `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
-	URL       string `name:"url" env:"BEELINE_URL" default:"ws://127.0.0.1:8081" placeholder:"${default}" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path. Or tcp:// or tls:// with a host and a port, for raw TCP."`
-	Token     string `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
-	TokenFile string `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
-	Device    string `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
+	As        string   `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
+	URL       string   `name:"url" env:"BEELINE_URL" placeholder:"ws://127.0.0.1:8081" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path. Or tcp:// or tls:// with a host and a port, for raw TCP."`
+	Registry  []string `name:"registry" env:"BEELINE_REGISTRY" placeholder:"URL" help:"In place of --url: http:// or https:// address of a registry, which is asked where to connect, before every connection. Repeat it for others that are asked when one does not answer."`
+	Key       string   `name:"key" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
+	Zone      string   `name:"zone" placeholder:"NAME" help:"With --registry: where you are; edges there are preferred."`
+	Token     string   `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
+	TokenFile string   `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
+	Device    string   `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
 }
 
 // address returns the URL to connect to.
@@ -50,6 +53,43 @@ func (f connectFlags) address() (string, error) {
 	return u.String(), nil
 }
 
+// defaultURL is where the first edge of `beeline dev` is.
+const defaultURL = "ws://127.0.0.1:8081"
+
+// place says where to connect: the address, or what to ask a registry.
+func (f connectFlags) place() (string, *client.Registry, error) {
+	switch {
+	case len(f.Registry) > 0 && f.URL != "":
+		return "", nil, usagef("--url and --registry: give one of them (or BEELINE_URL, or BEELINE_REGISTRY)")
+	case len(f.Registry) == 0 && (f.Key != "" || f.Zone != ""):
+		return "", nil, usagef("--key and --zone: they are for --registry, which is not given")
+	case len(f.Registry) == 0:
+		if f.URL == "" {
+			f.URL = defaultURL
+		}
+		address, err := f.address()
+		return address, nil, err
+	}
+	r := &client.Registry{Key: contracts.PlacementKey(f.Key), Zone: contracts.Zone(f.Zone)}
+	for _, text := range f.Registry {
+		if !strings.Contains(text, "://") {
+			text = "http://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return "", nil, usagef("--registry: %q is not an address such as http://127.0.0.1:8070", text)
+		}
+		r.URLs = append(r.URLs, text)
+	}
+	if _, err := contracts.ParsePlacementKey(f.Key); f.Key != "" && err != nil {
+		return "", nil, usagef("--key: %w", err)
+	}
+	if _, err := contracts.ParseZone(f.Zone); f.Zone != "" && err != nil {
+		return "", nil, usagef("--zone: %w", err)
+	}
+	return "", r, nil
+}
+
 // check refuses flags that do not say, or say twice, who connects.
 func (f connectFlags) check() error {
 	switch {
@@ -77,10 +117,11 @@ func (f connectFlags) dial(ctx context.Context, p *process, options client.Optio
 	if err := f.check(); err != nil {
 		return nil, err
 	}
-	address, err := f.address()
+	address, registry, err := f.place()
 	if err != nil {
 		return nil, err
 	}
+	options.Registry = registry
 	options.Client, options.Device = contracts.ClientID(f.As), f.Device
 	options.MaxFrame = contracts.MaxMaxFrame // each frame has one message, whose size is for the server to judge
 	if f.Token != "" || f.TokenFile != "" {
@@ -89,7 +130,11 @@ func (f connectFlags) dial(ctx context.Context, p *process, options client.Optio
 		}
 		options.Token = func(context.Context) (string, error) { return f.token() }
 	}
-	done := p.waiting("connecting to " + address)
+	where := address
+	if registry != nil {
+		where = "where the registry says, " + strings.Join(registry.URLs, " or ")
+	}
+	done := p.waiting("connecting to " + where)
 	c, err := client.Dial(ctx, address, options)
 	done()
 	if err != nil {
@@ -104,7 +149,7 @@ func (f connectFlags) dial(ctx context.Context, p *process, options client.Optio
 // explainDial adds what to do about the usual reason why nobody answers.
 func explainDial(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w (is an edge running there? beeline dev starts two)", err)
+		return fmt.Errorf("%w (is a server running there? beeline dev starts some)", err)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -13,8 +14,10 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/gatewayserver"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
+	"github.com/beeline-rt/beeline/services/registryserver"
 )
 
 // Times of a stop: whoever tries things out does not want to wait.
@@ -23,32 +26,68 @@ const (
 	devStopTime  = 3 * time.Second
 )
 
-// clusterPlan is a cluster that dev runs: its own NATS and Redis, and these edges.
+// devAnswerTime is long: a machine that does everything may be slow to answer, and no edge can be down while the gateway is not.
+const devAnswerTime = 2 * time.Second
+
+// clusterPlan is a cluster that dev runs: its own NATS and Redis, these edges, and a way in.
 type clusterPlan struct {
-	name  contracts.ClusterName
-	edges []edgePlan
+	name              contracts.ClusterName
+	nats              int // its port
+	edges             []edgePlan
+	gateway, registry portPlan
 }
 
-// edgePlan is an edge that dev runs, with the ports that it should have; 0 is a free one.
+// edgePlan is an edge that dev runs.
 type edgePlan struct {
-	node        contracts.NodeID
-	port, admin int
+	node contracts.NodeID
+	portPlan
 }
 
-// twoEdges is the plan of dev. Another edge or cluster is another line here; another kind of part (a registry, a gateway)
-// is another step in [dev.start].
-func twoEdges(port, admin int) []clusterPlan {
+// portPlan are the ports that a part should have; 0 is a free one.
+type portPlan struct{ port, admin int }
+
+// adminAbove is how far the admin port of a registry or a gateway is above its port, unless another first one was asked for.
+const adminAbove = 1000
+
+// twoClusters is the plan of dev. Another edge or cluster is another line here; another kind of part is another step in
+// [dev.start].
+func twoClusters(c devCmd) []clusterPlan {
+	admin := 9081
+	switch {
+	case c.Admin != nil:
+		admin = *c.Admin
+	case c.Port == 0:
+		admin = 0
+	}
 	next := func(first, n int) int {
 		if first == 0 {
 			return 0
 		}
 		return first + n
 	}
+	edge := func(node contracts.NodeID, n int) edgePlan {
+		return edgePlan{node, portPlan{next(c.Port, n), next(admin, n)}}
+	}
+	front := func(first string, n int) (p portPlan) {
+		if _, text, err := net.SplitHostPort(first); err == nil && c.Port != 0 {
+			p.port, _ = strconv.Atoi(text)
+			p.port += n
+		}
+		if p.port != 0 && admin != 0 {
+			p.admin = p.port + adminAbove
+		}
+		return p
+	}
+	gateway, registry := gatewayserver.DefaultConfig().Listen, registryserver.DefaultConfig().Listen
 	return []clusterPlan{
-		{name: "a", edges: []edgePlan{
-			{node: "a1", port: next(port, 0), admin: next(admin, 0)},
-			{node: "a2", port: next(port, 1), admin: next(admin, 1)},
-		}},
+		{
+			name: "a", nats: c.NATSPort, edges: []edgePlan{edge("a1", 0), edge("a2", 1)},
+			gateway: front(gateway, 0), registry: front(registry, 0),
+		},
+		{
+			name: "b", nats: next(c.NATSPort, 1), edges: []edgePlan{edge("b1", 2), edge("b2", 3)},
+			gateway: front(gateway, 1), registry: front(registry, 1),
+		},
 	}
 }
 
@@ -59,6 +98,7 @@ type dev struct {
 	log     *slog.Logger
 	options devCmd
 	plan    []clusterPlan
+	ticket  string // the key that tickets are signed with, in base64
 
 	started []part   // in the order of their start
 	taken   []string // ports that parts should have had
@@ -67,6 +107,7 @@ type dev struct {
 // part is something that runs.
 type part struct {
 	layer   int // parts of one layer are stopped together, the highest first
+	cluster contracts.ClusterName
 	name    string
 	address string
 	about   string
@@ -77,75 +118,111 @@ type part struct {
 	err  func() error
 }
 
-// cluster is what the edges of one need.
+// String names the part among all.
+func (p part) String() string { return fmt.Sprintf("%s of cluster %s", p.name, p.cluster) }
+
+// cluster is what the parts of one need of each other.
 type cluster struct {
-	plan  clusterPlan
-	nats  string
-	redis string
+	plan    clusterPlan
+	nats    string
+	leaf    int // port where the NATS of other clusters links to this one's; 0: it links to theirs
+	redis   presence.Redis
+	gateway string // its URL for clients
 }
 
 // The layers. Whoever needs another part is above it.
 const (
 	layerServers = iota
 	layerEdges
+	layerGateways
+	layerRegistries
 	layers // how many there are
 )
 
-// start starts part after part. After an error, what was started before still runs.
+// start starts part after part, those of all clusters. After an error, what was started before still runs.
 func (d *dev) start(ctx context.Context) error {
+	var all []*cluster
 	for _, plan := range d.plan {
-		c := &cluster{plan: plan}
-		for _, step := range []func(context.Context, *cluster) error{d.startNATS, d.startRedis, d.startEdges} {
-			if err := step(ctx, c); err != nil {
-				return err
-			}
-		}
+		all = append(all, &cluster{plan: plan})
 	}
-	return nil
-}
-
-func (d *dev) startNATS(_ context.Context, c *cluster) error {
-	s, err := embedded.Start(embedded.Options{Port: d.options.NATSPort, Name: "nats-" + string(c.plan.name)})
-	if err != nil {
-		return err
-	}
-	c.nats = s.URL()
-	d.started = append(d.started, part{
-		layer: layerServers, name: "NATS", address: s.URL(), about: "embedded",
-		stop: func(context.Context) error { s.Shutdown(); return nil },
-	})
-	return nil
-}
-
-func (d *dev) startRedis(ctx context.Context, c *cluster) error {
-	r, err := startRedis(ctx, d.options.Redis)
-	if err != nil {
-		return err
-	}
-	c.redis = r.addr
-	d.started = append(d.started, part{layer: layerServers, name: "Redis", address: r.addr, about: r.what, stop: r.stop})
-	return presence.Settle(ctx, presence.Redis{Addrs: []string{r.addr}}, c.plan.name) // it is new, and lacks nothing
-}
-
-func (d *dev) startEdges(ctx context.Context, c *cluster) error {
-	for _, plan := range c.plan.edges {
-		if err := d.startEdge(ctx, c, plan); err != nil {
+	for _, step := range []func(context.Context, []*cluster) error{
+		d.startNATS, d.startRedis, d.startEdges, d.startGateways, d.startRegistries,
+	} {
+		if err := step(ctx, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *dev) startEdge(ctx context.Context, c *cluster, plan edgePlan) error {
-	n, err := d.process.start(ctx, d.nodeConfig(c, plan))
-	if err != nil {
-		return fmt.Errorf("edge %s did not start: %w", plan.node, err)
+// portTries is how often a free port is looked for: it can be gone before a server takes it.
+const portTries = 3
+
+// startNATS starts the servers, each linked to the first as a leaf node.
+func (d *dev) startNATS(_ context.Context, all []*cluster) error {
+	for i, c := range all {
+		var s *embedded.Server
+		var err error
+		for range portTries {
+			o := embedded.Options{Port: c.plan.nats, Name: "nats-" + string(c.plan.name)}
+			if i > 0 {
+				o.LeafOf = []string{net.JoinHostPort(localhost, strconv.Itoa(all[0].leaf))}
+			} else if c.leaf, err = freePort(); err != nil {
+				return err
+			}
+			o.LeafPort = c.leaf
+			if s, err = embedded.Start(o); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+		c.nats = s.URL()
+		d.started = append(d.started, part{
+			layer: layerServers, cluster: c.plan.name, name: "NATS", address: s.URL(), about: "embedded",
+			stop: func(context.Context) error { s.Shutdown(); return nil },
+		})
 	}
+	return nil
+}
+
+func (d *dev) startRedis(ctx context.Context, all []*cluster) error {
+	for _, c := range all {
+		r, err := startRedis(ctx, d.options.Redis)
+		if err != nil {
+			return err
+		}
+		c.redis = presence.Redis{Addrs: []string{r.addr}}
+		d.started = append(d.started, part{
+			layer: layerServers, cluster: c.plan.name, name: "Redis", address: r.addr, about: r.what, stop: r.stop,
+		})
+		if err := presence.Settle(ctx, c.redis, c.plan.name); err != nil { // it is new, and lacks nothing
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *dev) startEdges(ctx context.Context, all []*cluster) error {
+	for _, c := range all {
+		for _, plan := range c.plan.edges {
+			n, err := d.process.start(ctx, d.nodeConfig(c, plan))
+			if err != nil {
+				return fmt.Errorf("edge %s did not start: %w", plan.node, err)
+			}
+			d.add(layerEdges, c, "edge "+string(plan.node), n)
+		}
+	}
+	return nil
+}
+
+// add takes over a part that runs.
+func (d *dev) add(layer int, c *cluster, name string, n runningNode) {
 	d.started = append(d.started, part{
-		layer: layerEdges, name: "edge " + string(plan.node), address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n),
+		layer: layer, cluster: c.plan.name, name: name, address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n),
 		stop: n.Stop, done: n.Done(), err: n.Err,
 	})
-	return nil
 }
 
 // devTCPPort is the port for raw TCP beside that for WebSocket.
@@ -161,10 +238,16 @@ func devTCPPort(port int) int {
 func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg := node.DefaultConfig()
 	cfg.Cluster, cfg.Node = c.plan.name, plan.node
+	for _, other := range d.plan {
+		if other.name != c.plan.name {
+			cfg.Peers = append(cfg.Peers, other.name)
+		}
+	}
+	cfg.Zone = contracts.Zone(c.plan.name) // so that one can ask the registry for either
 	cfg.Listen, cfg.Admin = d.address(plan.port), d.address(plan.admin)
 	cfg.TCPListen = d.address(devTCPPort(plan.port))
 	cfg.NATS = broker.Config{URLs: []string{c.nats}}
-	cfg.Redis = presence.Redis{Addrs: []string{c.redis}}
+	cfg.Redis = c.redis
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
 	cfg.Profiles = true
@@ -181,6 +264,16 @@ func (d *dev) address(port int) string {
 		d.taken = append(d.taken, strconv.Itoa(port))
 	}
 	return addr
+}
+
+// listen is address for a part that is given a listener.
+func (d *dev) listen(port int) (net.Listener, error) {
+	l, err := listen(port)
+	if err != nil && port != 0 {
+		d.taken = append(d.taken, strconv.Itoa(port))
+		return listen(0)
+	}
+	return l, err
 }
 
 // wait returns when ctx ends, or with the reason why a part cannot go on.
@@ -201,13 +294,13 @@ func (d *dev) wait(ctx context.Context) error {
 	}
 	select {
 	case s := <-ended:
-		return fmt.Errorf("%s cannot go on: %w", s.name, s.err())
+		return fmt.Errorf("%s cannot go on: %w", s, s.err())
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// stop stops the layers from the highest to the lowest: an edge needs NATS and Redis to say goodbye.
+// stop stops the layers from the highest to the lowest: an edge needs NATS and Redis to say good-bye.
 func (d *dev) stop(ctx context.Context) error {
 	var errs []error
 	for layer := layers - 1; layer >= 0; layer-- {
@@ -226,7 +319,7 @@ func (d *dev) stopLayer(ctx context.Context, layer int) error {
 		}
 		stops.Go(func() {
 			if err := s.stop(ctx); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", s.name, err)
+				errs[i] = fmt.Errorf("%s: %w", s, err)
 			}
 		})
 	}

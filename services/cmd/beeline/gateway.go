@@ -32,6 +32,7 @@ type gatewayClientFlags struct {
 	Listen         string        `name:"listen" default:"${gateway_listen}" placeholder:"${default}" help:"Address for clients, host:port. Port 0 picks a free one; without a host it is every address of this machine."`
 	TLSCert        string        `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate; with --tls-key, clients use wss://."`
 	TLSKey         string        `name:"tls-key" placeholder:"FILE" help:"PEM file with its key."`
+	ProxyTrust     []string      `name:"proxy-trust" placeholder:"NET" help:"Balancer, or gateway of another cluster, as an address or 10.0.0.0/8, that puts a PROXY protocol header before each connection; from there it is demanded. Repeat it for more."`
 	MaxConnections int           `name:"max-connections" default:"${gateway_connections}" placeholder:"${default}" help:"Clients at a time; more are refused, to come back later. Each takes two open files."`
 	StallTime      time.Duration `name:"stall-time" default:"${gateway_stall}" placeholder:"${default}" help:"How long a side may take nothing of what waits for it."`
 
@@ -41,7 +42,7 @@ type gatewayClientFlags struct {
 type gatewayBehindFlags struct {
 	Cluster    string        `name:"cluster" default:"${cluster}" placeholder:"${default}" help:"Name of the cluster whose edges clients are connected with: a-z, 0-9 and -."`
 	Peers      []string      `name:"peer" placeholder:"CLUSTER=ADDR" help:"Another cluster, and host:port of a gateway of it: clients whose ticket names that cluster are passed on there, or served here while it cannot be reached. Repeat it for more."`
-	Proxy      bool          `name:"proxy-protocol" help:"Tell edges and peers the client's address with a PROXY protocol header. They must be told to trust this gateway (--proxy-trust), and then demand it."`
+	Proxy      bool          `name:"proxy-protocol" help:"Tell edges and peers the client's address with a PROXY protocol header. They must trust this gateway (--proxy-trust), and then demand it."`
 	AnswerTime time.Duration `name:"answer-time" default:"${gateway_answer}" placeholder:"${default}" help:"For an edge to take a client, before the next one is tried."`
 	Poll       time.Duration `name:"poll" default:"${gateway_poll}" placeholder:"${default}" help:"How often the fleet is read."`
 	Hold       time.Duration `name:"hold" default:"${gateway_hold}" placeholder:"${default}" help:"How long the gateway does not believe that more than half of the edges are gone at once."`
@@ -98,7 +99,7 @@ func (c *gatewayCmd) Run(ctx context.Context, p *process) error {
 	cfg.Logger = c.Operation.Log.logger(p.stderr, p.terminal)
 	defer p.tuneCollector(context.WithoutCancel(ctx))()
 	done := p.waiting("waiting for Redis")
-	s, err := gatewayserver.Start(ctx, cfg)
+	s, err := p.startGateway(ctx, cfg)
 	done()
 	if err != nil {
 		if errors.Is(err, gatewayserver.ErrConfig) || errors.Is(err, presence.ErrConfig) {
@@ -135,6 +136,9 @@ func (c *gatewayCmd) config() (gatewayserver.Config, error) {
 	g.MaxConnections, g.StallTime = c.Clients.MaxConnections, c.Clients.StallTime
 	cfg.TCPListen = c.Clients.TCPListen
 	var err error
+	if cfg.ProxyTrust, err = parsePrefixes(c.Clients.ProxyTrust); err != nil {
+		return none, err
+	}
 	if g.Peers, err = peerAddresses("peer", c.Behind.Peers); err != nil {
 		return none, err
 	}

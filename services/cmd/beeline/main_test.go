@@ -153,7 +153,8 @@ func beginWith(t *testing.T, change func(*process), args ...string) *background 
 	b := &background{stdout: newTranscript(), stderr: newTranscript(), stdin: writer, stop: stop, ended: make(chan struct{})}
 	p := &process{
 		program: "beeline",
-		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now, start: startNode, startRegistry: startRegistry,
+		getenv:  lookup(nil), stdin: stdin, stdout: b.stdout, stderr: b.stderr, now: time.Now,
+		start: startNode, startRegistry: startRegistry, startGateway: startGateway,
 	}
 	change(p)
 	go func() {

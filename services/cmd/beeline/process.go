@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/beeline-rt/beeline/services/gatewayserver"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/registryserver"
 )
@@ -24,9 +25,10 @@ type process struct {
 	start    func(context.Context, node.Config) (runningNode, error)
 
 	startRegistry func(context.Context, registryserver.Config) (runningNode, error)
+	startGateway  func(context.Context, gatewayserver.Config) (runningNode, error)
 }
 
-// runningNode is what a command asks of a node, or of a registry.
+// runningNode is what a command asks of a node, a registry or a gateway.
 type runningNode interface {
 	URL() string
 	AdminURL() string
@@ -38,6 +40,7 @@ type runningNode interface {
 var (
 	_ runningNode = (*node.Node)(nil)
 	_ runningNode = (*registryserver.Server)(nil)
+	_ runningNode = (*gatewayserver.Server)(nil)
 )
 
 // startNode is [node.Start]; it returns no node that is nil in an interface that is not.
@@ -52,6 +55,15 @@ func startNode(ctx context.Context, cfg node.Config) (runningNode, error) {
 // startRegistry is [registryserver.Start], as startNode is that of a node.
 func startRegistry(ctx context.Context, cfg registryserver.Config) (runningNode, error) {
 	s, err := registryserver.Start(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// startGateway is [gatewayserver.Start], likewise.
+func startGateway(ctx context.Context, cfg gatewayserver.Config) (runningNode, error) {
+	s, err := gatewayserver.Start(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

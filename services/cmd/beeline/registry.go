@@ -108,6 +108,7 @@ func (c *registryCmd) config() (registryserver.Config, error) {
 // placement makes of the flags how clients are placed.
 func (c *registryCmd) placement(r registry.Config) (registry.Config, error) {
 	r.Direct, r.Zone, r.Hold, r.Poll = c.Placement.Direct, contracts.Zone(c.Placement.Zone), c.Placement.Hold, c.Fleet.Poll
+	r.Origins = c.Callers.Origins
 	r.Rate, r.Burst, r.Anonymous = c.Callers.ClientRate, c.Callers.ClientBurst, c.Callers.Anonymous
 	b := c.Placement.Backoff
 	r.Backoff = contracts.Backoff{FirstMS: b.First.Milliseconds(), BaseMS: b.Base.Milliseconds(), CapMS: b.Cap.Milliseconds()}

@@ -22,6 +22,7 @@ type callerFlags struct {
 	Listen         string   `name:"listen" default:"${registry_listen}" placeholder:"${default}" help:"Address for callers, host:port. Port 0 picks a free one; without a host it is every address of this machine."`
 	TLSCert        string   `name:"tls-cert" placeholder:"FILE" help:"PEM file with the certificate; with --tls-key, callers use https://."`
 	TLSKey         string   `name:"tls-key" placeholder:"FILE" help:"PEM file with its key."`
+	Origins        []string `name:"origin" placeholder:"URL" help:"Web page whose scripts may ask, such as https://app.example.org; repeat it for more; * allows all. Callers that are no browsers need none."`
 	TokenKeys      []string `name:"token-key" placeholder:"KEY" help:"Key that tokens may be signed with: [kid=]ALG:@FILE or HS256:base64:SECRET, as for beeline edge. Repeat it to have two during a change."`
 	TokenIssuer    string   `name:"token-issuer" placeholder:"NAME" help:"What a token's iss must be. Not given: anything."`
 	TokenAudience  string   `name:"token-audience" placeholder:"NAME" help:"What must be in a token's aud. Not given: anything."`
