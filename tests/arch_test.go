@@ -34,6 +34,7 @@ var rules = []struct {
 	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/across/", []string{"contracts", "services/across"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/presence/", []string{"contracts", "broker", "services/presence"}, "services do not import each other: declare an interface, and let node pass it in"},
+	{"services/api/", []string{"contracts", "services/api", "services/apikey"}, "services do not import each other: declare an interface, and let node pass it in; but for the leaf apikey"},
 	{"services/hook/", []string{"services/hook"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"tools/client/", []string{"contracts", "tools/client"}, "the client library is for programs that know nothing of the servers"},

@@ -60,10 +60,11 @@ func (p *Part) Shutdown(ctx context.Context) {
 	}
 }
 
-// Server is both parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
+// Server is the parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
 // AdminURL are safe for concurrent use once it serves.
 type Server struct {
 	Clients, Admin Part
+	API            Part // for backends; not every process has it
 
 	log     *slog.Logger
 	running sync.WaitGroup
@@ -105,7 +106,7 @@ func (s *Server) Serve(p *Part, h http.Handler, requestTime time.Duration) {
 	})
 }
 
-// Wait returns when both servers have ended.
+// Wait returns when the servers have ended.
 func (s *Server) Wait() { s.running.Wait() }
 
 // Fail says that the process cannot go on; the first reason counts.

@@ -34,6 +34,9 @@ func (n *Node) listen(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
+	if err := n.listenAPI(ctx); err != nil {
+		return err
+	}
 	return n.http.ListenAdmin(ctx, n.cfg.Admin)
 }
 
@@ -61,6 +64,9 @@ func (n *Node) serve() {
 	n.health(mux)
 	// The bound is also for the body and the answer of a request that does not become a connection; the upgrade lifts it.
 	n.http.Serve(&n.http.Clients, mux, httpserver.HeaderTime)
+	if n.http.API.Listener != nil {
+		n.http.Serve(&n.http.API, n.api.Handler(), apiTime)
+	}
 	if n.http.Admin.Listener != nil {
 		n.http.Serve(&n.http.Admin, n.adminHandler(), 0) // a profile takes as long as it is asked to
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/api"
+	"github.com/beeline-rt/beeline/services/apikey"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
 )
@@ -141,7 +143,7 @@ func (d *dev) startEdge(ctx context.Context, c *cluster, plan edgePlan) error {
 		return fmt.Errorf("edge %s did not start: %w", plan.node, err)
 	}
 	d.started = append(d.started, part{
-		layer: layerEdges, name: "edge " + string(plan.node), address: n.URL(), about: "admin " + n.AdminURL(),
+		layer: layerEdges, name: "edge " + string(plan.node), address: n.URL(), about: "admin " + n.AdminURL() + apiSuffix(n),
 		stop: n.Stop, done: n.Done(), err: n.Err,
 	})
 	return nil
@@ -156,11 +158,32 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg.Redis = presence.Redis{Addrs: []string{c.redis}}
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
+	cfg.APIListen, cfg.APIKeys = d.address(devAPIPort(plan.port)), devAPIKeys()
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}
 	cfg.DrainTime, cfg.StopTime = devDrainTime, devStopTime
 	cfg.Logger = d.log
 	return cfg
+}
+
+// devKey is the API key of a backend in dev, where anybody on the machine may be anybody anyway.
+const devKey = "beeline-dev"
+
+// devAPIKeys lets devKey do all that needs no token key.
+func devAPIKeys() []node.APIKey {
+	everything := []string{"*"}
+	return []node.APIKey{{
+		Name: "dev", SHA256: apikey.Of(devKey).String(), From: everything, Clients: everything, Groups: everything,
+		Scopes: []api.Scope{api.ScopeSend, api.ScopePublish, api.ScopePresence, api.ScopeMembers, api.ScopeDisconnect},
+	}}
+}
+
+// devAPIPort is where backends ask the edge that has this port.
+func devAPIPort(port int) int {
+	if port == 0 {
+		return 0
+	}
+	return port + 10
 }
 
 // address returns where to listen, and remembers if that is not where a person would look.
