@@ -76,7 +76,7 @@ func (a *API) carryOut(ctx context.Context, c *request, r *contracts.BackendRequ
 		if problem != nil {
 			return failed(problem)
 		}
-		return done(contracts.MembersAnswer{Members: slices.Concat([]contracts.ClientID{}, page), More: more})
+		return done(contracts.MembersAnswer{Members: append([]contracts.ClientID{}, page...), More: more})
 	case contracts.BackendDisconnect:
 		n, problem := a.opts.Edge.Disconnect(ctx, r.Clients[0], r.Session, r.Close)
 		a.opts.Logger.Info("api: sessions were ended", slog.String("request", c.id), slog.String("key", c.Name), slog.String("client", string(r.Clients[0])), slog.Int("sessions", n))

@@ -145,7 +145,7 @@ func (e *Events) Close(ctx context.Context) {
 	for next := e.next(); len(next) > 0; next = e.next() {
 		if ctx.Err() != nil || e.try(ctx, next) != nil {
 			e.mu.Lock()
-			e.dropped.Add(uint64(len(next) + len(e.waiting)))
+			e.dropped.Add(uint64(len(e.waiting)))
 			e.waiting = nil
 			e.mu.Unlock()
 			break
