@@ -267,8 +267,8 @@ func (e *Edge) remove(g ghost, again bool) bool {
 		watchers = e.everybody()
 	}
 	if len(e.roster.of(g.client)) == 0 { // else the nodes are the same
-		e.tell(g.client.Address(), watchers)
 		e.news.left(g.client)
+		e.tell(g.client.Address(), watchers)
 	}
 	return true
 }

@@ -67,15 +67,21 @@ func (n *news) came(s *Session, first bool) {
 	}
 }
 
-// left is told that the record of a client's last session on this node was removed. It may wait for the directory.
+// left is told, by the edge's work, that the record of a client's last session on this node was removed.
 func (n *news) left(c contracts.ClientID) {
-	if n.told.Disconnected == nil {
-		return
+	if n.told.Disconnected != nil {
+		n.edge.work.Go(func() { n.part(c) })
 	}
+}
+
+// part notes that a client is to be looked up when the linger is over, unless another node has it.
+func (n *news) part(c contracts.ClientID) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.edge.ctx), connectTime)
 	defer cancel()
 	at := time.Now().Add(n.edge.cfg.Linger)
-	if where, err := n.edge.dir.Lookup(ctx, []contracts.Address{c.Address()}); err == nil && len(where[0]) > 0 {
+	where, err := n.edge.dir.Lookup(ctx, []contracts.Address{c.Address()})
+	n.edge.routes.counters.lookups.Add(1)
+	if err == nil && len(where[0]) > 0 {
 		return // its last session is elsewhere
 	}
 	n.mu.Lock()

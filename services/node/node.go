@@ -242,7 +242,7 @@ func (n *Node) abandon(ctx context.Context) {
 		n.hook.Close()
 	}
 	if n.events != nil {
-		n.events.Close(ctx)
+		n.watching.Go(func() { n.events.Close(ctx) }) // whose backend may hang: the lease does not wait for it
 	}
 	if n.dir != nil {
 		n.across.Close()
