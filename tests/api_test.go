@@ -377,3 +377,48 @@ func TestWhileRedisIsAwayABackendIsToldThatNothingIsKnown(t *testing.T) {
 	answered(t, f.Nodes[0], "send", `{"from":"shop","to":"bob","data":2}`, `200 {"ok":{"status":"delivered"}}`)
 	bob.Expect("shop", "2")
 }
+
+func TestANodeThatStopsAnswersBackendsToTheEnd(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 2, withAPI())
+	n, to := f.Nodes[0], make([]string, 100)
+	for i := range to {
+		to[i] = fmt.Sprint("m", i)
+		f.Dial(1, contracts.ClientID(to[i]))
+	}
+	body := `{"from":"shop","to":["` + strings.Join(to, `","`) + `"],"data":1}`
+	var all sync.WaitGroup
+	asked, stop := make(chan struct{}, 1000), make(chan struct{})
+	for range 4 {
+		all.Go(func() {
+			for {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.APIURL()+"/v1/broadcast", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header.Set(apikey.Header, backendKey)
+				resp, err := callers.Do(req)
+				if err != nil { // it no longer listens
+					return
+				}
+				var answer struct{ OK contracts.BroadcastAnswer }
+				err = json.NewDecoder(resp.Body).Decode(&answer)
+				_ = resp.Body.Close()
+				if err != nil || len(answer.OK.Outcomes) != len(to) {
+					t.Errorf("%d, %d outcomes: %v", resp.StatusCode, len(answer.OK.Outcomes), err)
+				}
+				select {
+				case asked <- struct{}{}:
+				case <-stop:
+				}
+			}
+		})
+	}
+	for range 10 {
+		<-asked
+	}
+	close(stop)
+	n.Stop(t) // which checks, too, that each message had one outcome
+	all.Wait()
+}

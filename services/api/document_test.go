@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -103,10 +104,7 @@ func TestTheDocumentAndTheDecoderAgreeOnRequests(t *testing.T) {
 			}
 		}
 		for name, property := range schema.Properties {
-			more := map[string]any{}
-			for n, v := range example {
-				more[n] = v
-			}
+			more := maps.Clone(example)
 			more[name] = sample(property.Value)
 			if example[name] == nil && !decodes(more) {
 				t.Errorf("%s: %s is refused", op, name)

@@ -67,23 +67,12 @@ func (n *news) came(s *Session, first bool) {
 	}
 }
 
-// left is told, by the edge's work, that the record of a client's last session on this node was removed.
+// left is told, by the edge's work, that the record of a client's last session on this node was removed. It does not wait.
 func (n *news) left(c contracts.ClientID) {
-	if n.told.Disconnected != nil {
-		n.edge.work.Go(func() { n.part(c) })
+	if n.told.Disconnected == nil {
+		return
 	}
-}
-
-// part notes that a client is to be looked up when the linger is over, unless another node has it.
-func (n *news) part(c contracts.ClientID) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.edge.ctx), connectTime)
-	defer cancel()
 	at := time.Now().Add(n.edge.cfg.Linger)
-	where, err := n.edge.dir.Lookup(ctx, []contracts.Address{c.Address()})
-	n.edge.routes.counters.lookups.Add(1)
-	if err == nil && len(where[0]) > 0 {
-		return // its last session is elsewhere
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.gone) >= maxLeft {
@@ -91,6 +80,20 @@ func (n *news) part(c contracts.ClientID) {
 		return
 	}
 	n.gone[c] = at
+	n.edge.work.Go(func() { n.ask(c, at) })
+}
+
+// ask leaves a client to the node that has it, if there is one.
+func (n *news) ask(c contracts.ClientID, at time.Time) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(n.edge.ctx), connectTime)
+	defer cancel()
+	where, err := n.edge.dir.Lookup(ctx, []contracts.Address{c.Address()})
+	n.mu.Lock()
+	if err == nil && len(where[0]) > 0 && n.gone[c].Equal(at) {
+		delete(n.gone, c)
+	}
+	n.mu.Unlock()
+	n.edge.routes.counters.lookups.Add(1)
 }
 
 // run tells of those who have not come back until the edge is closed.

@@ -61,6 +61,7 @@ func TestAClientIsGoneWhenTheLingerIsOverAndNotBefore(t *testing.T) {
 		one := connect(e, "bob")
 		expect(0, "[+bob]")
 		two := connect(e, "bob")
+		expect(0, "[]")
 		one.disconnected()
 		expect(2*linger, "[]")
 		two.disconnected()

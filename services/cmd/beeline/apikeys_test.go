@@ -47,8 +47,11 @@ func TestAKeyIsMadeWithItsLine(t *testing.T) {
 		}
 	}
 	for _, wrong := range [][]string{
-		{"apikey"}, {"apikey", "--name", "a b", "--scopes", "send"}, {"apikey", "--name", "a", "--scopes", "sing"},
-		{"apikey", "--name", "a", "--scopes", "send", "--from", "a/b"}, {"apikey", "--name", "a", "--scopes", "send", "--rate", "-1"},
+		{"apikey"},
+		{"apikey", "--name", "a b", "--scopes", "send"},
+		{"apikey", "--name", "a", "--scopes", "sing"},
+		{"apikey", "--name", "a", "--scopes", "send", "--from", "a/b"},
+		{"apikey", "--name", "a", "--scopes", "send", "--rate", "-1"},
 	} {
 		r := call(t, "", nil, wrong...)
 		if r.code != exitUsage || r.stdout != "" {
@@ -83,8 +86,12 @@ func TestAFileOfKeysThatIsWrongIsRefused(t *testing.T) {
 		oneLine(t, r.stderr)
 	}
 	for _, wrong := range [][]string{
-		{"--api-keys", "testdata/api-keys.yaml"}, {"--api-listen", "127.0.0.1:0"}, {"--api-listen", "127.0.0.1:0", "--api-keys", "testdata/none.yaml"},
-		{"--events-url", "ftp://x/"}, {"--events", "born"}, {"--api-tls-cert", "c"},
+		{"--api-keys", "testdata/api-keys.yaml"},
+		{"--api-listen", "127.0.0.1:0"},
+		{"--api-listen", "127.0.0.1:0", "--api-keys", "testdata/none.yaml"},
+		{"--events-url", "ftp://x/"},
+		{"--events", "born"},
+		{"--api-tls-cert", "c"},
 	} {
 		if r := call(t, "", nil, append([]string{"edge", "--node", "a1", "--anonymous", "--nats-url", "nats://127.0.0.1:1"}, wrong...)...); r.code != exitUsage {
 			t.Errorf("%v: %+v", wrong, r)
