@@ -36,10 +36,11 @@ type ClientPresence struct {
 
 // SessionOnNode is one connection of a client.
 type SessionOnNode struct {
-	Session SessionID `json:"session"`
-	Node    NodeID    `json:"node"`
-	Device  string    `json:"device,omitempty"`
-	SinceMS int64     `json:"since_ms"` // milliseconds since 1970
+	Session SessionID   `json:"session"`
+	Node    NodeID      `json:"node"`
+	Cluster ClusterName `json:"cluster"`
+	Device  string      `json:"device,omitempty"`
+	SinceMS int64       `json:"since_ms"` // milliseconds since 1970
 }
 
 // MembersAnswer is a page of the clients in a group.

@@ -167,6 +167,34 @@ func TestABackendDisconnectsAcrossNodes(t *testing.T) {
 	}
 }
 
+func TestABackendReachesAndDisconnectsClientsOfAnotherCluster(t *testing.T) {
+	t.Parallel()
+	a, b, _ := fleet.Pair(t, 1, withAPI())
+	here, there := a.Dial(0, "bob"), b.Dial(0, "bob")
+	join(t, there, "room")
+	n := a.Nodes[0]
+	answered(t, n, "send", `{"from":"shop","to":"bob","data":1}`, `200 {"ok":{"status":"delivered"}}`)
+	here.Expect("shop", "1")
+	there.Expect("shop", "1")
+	answered(t, n, "members", `{"group":"room"}`, `200 {"ok":{"members":["bob"],"more":false}}`)
+	_, text := ask(t, n, "presence", `{"clients":["bob"]}`)
+	var where struct{ OK contracts.PresenceAnswer }
+	if err := json.Unmarshal([]byte(text), &where); err != nil || len(where.OK.Clients[0].Sessions) != 2 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	for _, s := range where.OK.Clients[0].Sessions {
+		if on := map[contracts.SessionID]string{here.Ready.Session: "a/a1", there.Ready.Session: "b/" + string(b.Nodes[0].ID)}[s.Session]; on != string(s.Cluster)+"/"+string(s.Node) {
+			t.Errorf("%+v is on %s", s, on)
+		}
+	}
+	answered(t, n, "disconnect", `{"client":"bob"}`, `200 {"ok":{"disconnected":2}}`)
+	for _, c := range []*fleet.Client{here, there} {
+		if code := c.Closed(); code != int(contracts.CloseForbidden) {
+			t.Errorf("closed with %d", code)
+		}
+	}
+}
+
 func TestAKeyMayDoWhatItsLineSays(t *testing.T) {
 	t.Parallel()
 	const key = "narrow"

@@ -63,6 +63,7 @@ type Key struct {
 
 // Options are what an API works with.
 type Options struct {
+	Cluster contracts.ClusterName // of the edge
 	Keys    []Key
 	Edge    Edge
 	Issuer  Issuer // nil: no tokens are made

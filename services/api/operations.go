@@ -111,7 +111,10 @@ func (a *API) presence(ctx context.Context, r *contracts.BackendRequest) contrac
 	for i, client := range r.Clients {
 		p := contracts.ClientPresence{Client: client, Online: len(where[i]) > 0, Sessions: []contracts.SessionOnNode{}}
 		for _, e := range where[i] {
-			p.Sessions = append(p.Sessions, contracts.SessionOnNode{Session: e.Session, Node: e.Node, Device: e.Device, SinceMS: e.Since.UnixMilli()})
+			cluster, node := e.Node.Split(a.opts.Cluster)
+			p.Sessions = append(p.Sessions, contracts.SessionOnNode{
+				Session: e.Session, Node: node, Cluster: cluster, Device: e.Device, SinceMS: e.Since.UnixMilli(),
+			})
 		}
 		answer.Clients[i] = p
 	}

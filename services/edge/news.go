@@ -13,7 +13,7 @@ import (
 
 // News are told what becomes of clients; nil functions are not. They are called on any goroutine, and must not wait.
 type News struct {
-	// Connected is told of a session that is ready, of a client who had no other.
+	// Connected is told of a session that is ready, of a client who had no other in this cluster.
 	Connected func(c contracts.ClientID, s contracts.SessionID)
 	// Disconnected is told of a client whose last session ended here, and who had none anywhere when Config.Linger was over.
 	Disconnected func(c contracts.ClientID)

@@ -120,7 +120,7 @@ func (n *Node) newAPI() (*api.API, error) {
 	if n.cfg.APIListen == "" {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
-	o := api.Options{Edge: n.edge, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
+	o := api.Options{Cluster: n.cfg.Cluster, Edge: n.edge, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
 	tokens := false
 	for _, k := range n.cfg.APIKeys {
 		made, err := k.key()
