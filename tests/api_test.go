@@ -295,6 +295,10 @@ func TestARequestOfTheSameNameIsCarriedOutOnce(t *testing.T) {
 	if got := n.Value("beeline_api_replays_total"); got != 19 {
 		t.Errorf("%v answers from memory", got)
 	}
+	for range 2 { // without a name, each is another
+		answered(t, n, "send", `{"from":"shop","to":"bob","data":7}`, `200 {"ok":{"status":"delivered"}}`)
+		bob.Expect("shop", "7")
+	}
 	// An outcome is an answer; that nothing was done is not.
 	answered(t, n, "send", `{"from":"shop","to":"eve","data":1}`, "404 "+offlineAnswer, "Idempotency-Key: e")
 	eve := f.Dial(1, "eve")

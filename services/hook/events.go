@@ -52,7 +52,7 @@ const (
 	maxBatch        = 500
 	maxBatchBytes   = 1 << 20
 	eventCost       = 128 // bytes, besides the message
-	maxTries        = 10  // posts of one batch: two to three minutes
+	maxTries        = 10  // posts of one batch: one to three minutes
 )
 
 // EventsStats counts events by what became of them. Their sum is the events, less those that wait.
