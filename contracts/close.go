@@ -26,7 +26,7 @@ const (
 	CloseRestart      CloseCode = 1012 // the node restarts: connect again
 	CloseOverload     CloseCode = 1013 // the node is overloaded: connect again later
 	CloseUnauthorized CloseCode = 4401 // no valid token, or it expired
-	CloseForbidden    CloseCode = 4403 // the token does not allow to connect
+	CloseForbidden    CloseCode = 4403 // the token does not allow to connect, or the application has ended the session
 	CloseSlow         CloseCode = 4408 // did not read fast enough: connect again and resume
 	CloseReplaced     CloseCode = 4409 // a newer session of the same client took over
 	CloseRate         CloseCode = 4429 // went on after rate_limited

@@ -177,3 +177,6 @@ func EncodeMsg(from ClientID, data []byte) []byte {
 	b = append(b, data...)
 	return append(b, msgTail...)
 }
+
+// MsgOf returns the msg object in a frame of [EncodeMsg] or [EncodeGroupMsg], as a view of it.
+func MsgOf(frame []byte) []byte { return frame[len(`{"msg":`) : len(frame)-len("}\n")] }

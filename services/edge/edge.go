@@ -95,6 +95,7 @@ type Edge struct {
 	roster   roster
 	groups   groups
 	friends  friends
+	news     news
 	writes   broker.Gather[*Session]
 	bulk     broker.Gather[*Session] // of what goes to many: it is not to hold up what goes to one
 	open     atomic.Int64            // connections, logged in or not
@@ -130,6 +131,7 @@ type Options struct {
 	Directory Directory
 	Auth      Authenticator
 	Arbiter   Arbiter // nil: tokens decide alone
+	News      News    // its zero value: nobody is told
 
 	// Blip is how long the directory may refuse a record before whoever comes is let in without one. It should be longer
 	// than other nodes need to notice that the directory is away: who did not would take what is missing for gone when it is
@@ -159,6 +161,7 @@ func New(cfg Config, o Options) *Edge {
 	e.groups.init(e)
 	e.friends.init(e)
 	e.debts.m = map[contracts.NodeID]*debt{}
+	e.news.init(e, o.News)
 	return e
 }
 
@@ -176,6 +179,7 @@ func (e *Edge) Start(ctx context.Context, c Courier) {
 	e.resolvers.Go(e.reunite)
 	e.resolvers.Go(e.friends.run)
 	e.resolvers.Go(e.beat)
+	e.resolvers.Go(e.news.run)
 	for range lookupWorkers {
 		e.resolvers.Go(e.routes.resolve)
 	}
@@ -263,7 +267,7 @@ func (e *Edge) End() {
 func (e *Edge) Evict(to contracts.ClientID, session contracts.SessionID, code contracts.CloseCode, w broker.Waiter, id uint64) {
 	if found, ok := e.all.Load(session); ok {
 		if s := found.(*Session); s.belongsTo(to) {
-			s.end(code, replaced)
+			s.end(code, evicted(code))
 			w.Answered(id, contracts.StatusDelivered)
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type directoryFake struct {
 	restored chan struct{}
 	missed   chan struct{}
+	doubted  atomic.Bool // it may have lost entries
 
 	mu        sync.Mutex
 	records   map[contracts.Address]map[contracts.SessionID]contracts.Entry
@@ -76,7 +78,7 @@ func (d *directoryFake) Lookup(_ context.Context, as []contracts.Address) ([][]c
 	return found, nil
 }
 
-func (*directoryFake) Trusted() bool               { return true }
+func (d *directoryFake) Trusted() bool             { return !d.doubted.Load() }
 func (*directoryFake) Alive() []contracts.Peer     { return nil }
 func (*directoryFake) Listed() bool                { return true }
 func (*directoryFake) Met(contracts.Peer) bool     { return false }

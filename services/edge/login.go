@@ -92,6 +92,7 @@ func (e *Edge) join(s *Session) {
 	s.announce(contracts.AppendReady(nil, contracts.Ready{
 		Client: s.identity.Client, Session: s.id, Node: e.node, Cluster: e.cluster, HeartbeatS: int(e.cfg.Heartbeat / time.Second),
 	}))
+	e.news.came(s, len(others) == 0)
 }
 
 // becomeKnown waits while there may be nodes that do not know this one: it has started right after the directory was
@@ -266,6 +267,7 @@ func (e *Edge) remove(g ghost, again bool) bool {
 		watchers = e.everybody()
 	}
 	if len(e.roster.of(g.client)) == 0 { // else the nodes are the same
+		e.news.left(g.client)
 		e.tell(g.client.Address(), watchers)
 	}
 	return true

@@ -34,7 +34,7 @@ func newMetrics(e *Edge) *metrics {
 		m.all = append(m.all, c)
 		return c
 	}
-	m.messages = counter("messages_total", "Messages read from clients. Each ends in one outcome.")
+	m.messages = counter("messages_total", "Messages read from clients and backends. Each ends in one outcome.")
 	m.written = counter("deliveries_total", "Frames with a receipt that were written to a recipient's connection.")
 	m.lost = counter("deliveries_dropped_total", "Frames with a receipt that a recipient's connection took and could not write.")
 	m.refusedConnections = counter("connections_refused_total", "Connections refused before the upgrade.")

@@ -6,7 +6,7 @@ import (
 
 // message is one send or publish on its way to its outcome. It is the broker.Waiter of all its parts' sum.
 type message struct {
-	s     *Session
+	s     sender
 	id    uint64
 	to    contracts.Address
 	frame []byte
@@ -15,6 +15,13 @@ type message struct {
 	target *target
 	nodes  int // to how many nodes it went
 	chased bool
+}
+
+// sender is who a message is from: a session, or a program that has none here.
+type sender interface {
+	home() *Edge
+	// settle takes what became of the message, once, after that was counted. It does not wait.
+	settle(m *message, o contracts.Outcome, problem *contracts.Error)
 }
 
 // send works off a send request: it checks whether the client may, and hands the message to the router.
@@ -44,31 +51,44 @@ func (s *Session) takesOne(req *contracts.Request) bool {
 
 // Answered takes the answer of the message's nodes.
 func (m *message) Answered(_ uint64, st contracts.Status) {
-	if m.s.edge.routes.landed(m, st) {
+	if m.s.home().routes.landed(m, st) {
 		m.finish(st)
 	}
 }
 
 // finish ends the message: counts its outcome, and answers its sender.
 func (m *message) finish(st contracts.Status) {
-	s := m.s
-	s.inFlight.Add(-1)
 	o, problem := outcomeOf(st)
-	var scratch [128]byte
 	if m.to.Kind == contracts.KindGroup && (problem == nil || o == contracts.Offline) {
 		if problem != nil { // there are no members, which is no error
 			m.nodes = 0
 		}
-		s.edge.metrics.outcome(contracts.Sent)
-		s.push(contracts.AppendSent(scratch[:0], m.id, m.nodes), receipt{})
-		return
+		o, problem = contracts.Sent, nil
 	}
-	s.edge.metrics.outcome(o)
-	if problem == nil {
-		s.push(contracts.AppendOK(scratch[:0], m.id, o), receipt{})
-		return
+	e := m.s.home()
+	e.metrics.outcome(o)
+	if o == contracts.Offline {
+		e.news.undelivered(m)
 	}
-	s.push(contracts.AppendError(scratch[:0], contracts.Request{ID: m.id, HasID: true}, problem), receipt{})
+	m.s.settle(m, o, problem)
+}
+
+func (s *Session) home() *Edge { return s.edge }
+
+// settle answers the client.
+func (s *Session) settle(m *message, o contracts.Outcome, problem *contracts.Error) {
+	s.inFlight.Add(-1)
+	var scratch [128]byte
+	answer := scratch[:0]
+	switch {
+	case problem != nil:
+		answer = contracts.AppendError(answer, contracts.Request{ID: m.id, HasID: true}, problem)
+	case o == contracts.Sent:
+		answer = contracts.AppendSent(answer, m.id, m.nodes)
+	default:
+		answer = contracts.AppendOK(answer, m.id, o)
+	}
+	s.push(answer, receipt{})
 }
 
 var (

@@ -1,19 +1,13 @@
-// Package hook asks an HTTP backend whether a client may do something that its token does not say. It decides nothing by
-// itself, and remembers nothing.
+// Package hook tells HTTP backends of clients. [Hook] asks whether a client may do something that its token does not say; it
+// decides nothing by itself, and remembers nothing. [Events] tells what became of clients, when there is time for it.
 package hook
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -31,13 +25,10 @@ type Config struct {
 	Most    int           // questions under way at a time; more are ErrUnavailable at once. Zero: 256
 }
 
-// SignatureHeader carries `sha256=` and the hexadecimal HMAC-SHA-256 of the body with the secret.
-const SignatureHeader = "Beeline-Signature"
-
 // Hook asks. It is safe for concurrent use.
 type Hook struct {
 	cfg    Config
-	client *http.Client
+	post   *poster
 	places chan struct{}
 }
 
@@ -50,9 +41,9 @@ type question struct {
 
 // New returns a hook, or [ErrConfig].
 func New(cfg Config) (*Hook, error) {
-	u, err := url.Parse(cfg.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("%w: the address must be an http:// or https:// URL", ErrConfig)
+	p, err := newPoster(cfg.URL, cfg.Secret)
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 2 * time.Second
@@ -60,14 +51,7 @@ func New(cfg Config) (*Hook, error) {
 	if cfg.Most == 0 {
 		cfg.Most = 256
 	}
-	return &Hook{
-		cfg:    cfg,
-		places: make(chan struct{}, cfg.Most),
-		client: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute, MaxConnsPerHost: 64},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	return &Hook{cfg: cfg, post: p, places: make(chan struct{}, cfg.Most)}, nil
 }
 
 // Allows asks whether client may do op (join, watch) to target: status 200 or 204 is a yes, 401, 403 or 404 a no. Any other
@@ -85,30 +69,18 @@ func (h *Hook) Allows(ctx context.Context, op, client, target string) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.cfg.URL, bytes.NewReader(body))
+	status, err := h.post.post(ctx, body)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	if h.cfg.Secret != "" {
-		mac := hmac.New(sha256.New, []byte(h.cfg.Secret))
-		mac.Write(body)
-		req.Header.Set(SignatureHeader, "sha256="+hex.EncodeToString(mac.Sum(nil)))
-	}
-	resp, err := h.client.Do(req)
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096)) // so that the connection can be used again
-	switch resp.StatusCode {
+	switch status {
 	case http.StatusOK, http.StatusNoContent:
 		return true, nil
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		return false, nil
 	}
-	return false, fmt.Errorf("%w: status %d", ErrUnavailable, resp.StatusCode)
+	return false, fmt.Errorf("%w: status %d", ErrUnavailable, status)
 }
 
 // Close closes idle connections.
-func (h *Hook) Close() { h.client.CloseIdleConnections() }
+func (h *Hook) Close() { h.post.close() }

@@ -65,10 +65,11 @@ func (p *Part) Shutdown(ctx context.Context) {
 	}
 }
 
-// Server is both parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
+// Server is the parts of a process. Make it with [New]. Its parts belong to who starts and stops it; Fail, Done, Err and
 // AdminURL are safe for concurrent use once it serves.
 type Server struct {
 	Clients, TCP, Admin Part // TCP is for clients too, and is no HTTP
+	API                 Part // for backends; not every process has it
 
 	log     *slog.Logger
 	running sync.WaitGroup

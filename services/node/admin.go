@@ -55,8 +55,16 @@ func (n *Node) register() {
 	r := prometheus.WrapRegistererWith(labels, n.registry)
 	r.MustRegister(n.edge.Collectors()...)
 	r.MustRegister(n.across.Collectors()...)
+	if n.api != nil {
+		r.MustRegister(n.api.Collectors()...)
+	}
 	counter := func(name, help string, f func() uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_" + name, Help: help}, func() float64 { return float64(f()) }))
+	}
+	if n.events != nil {
+		counter("events_told_total", "Events that their backend took.", func() uint64 { return n.events.Stats().Told })
+		counter("events_dropped_total", "Events dropped because too many waited, or the node stopped.", func() uint64 { return n.events.Stats().Dropped })
+		counter("events_failed_total", "Events that their backend did not take after all tries, or refused.", func() uint64 { return n.events.Stats().Failed })
 	}
 	counter("bus_sent_total", "Node messages sent.", func() uint64 { return n.bus.Stats().Sent })
 	counter("bus_received_total", "Node messages received.", func() uint64 { return n.bus.Stats().Received })

@@ -50,6 +50,15 @@ type Config struct {
 	HookURL    string // asked for joins and watches that a token does not allow; empty: the token decides alone
 	HookSecret string // signs what is asked
 
+	APIListen  string   // address for backends, host:port; empty: none
+	APITLSCert string   // PEM file; with APITLSKey it turns TLS on there
+	APITLSKey  string   // PEM file
+	APIKeys    []APIKey // who may ask there, and for what
+
+	EventsURL    string   // told what becomes of clients; empty: nobody is
+	EventsSecret string   // signs what is told
+	Events       []string // of what: some of [EventNames]
+
 	Edge edge.Config // limits, times and policies of the clients' connections
 
 	LeaseTTL     time.Duration // zero: contracts.LeaseTTL
@@ -72,6 +81,7 @@ func DefaultConfig() Config {
 		Weight:    1,
 		NATS:      broker.Config{URLs: []string{"nats://127.0.0.1:4222"}},
 		Redis:     presence.Redis{Addrs: []string{"127.0.0.1:6379"}},
+		Events:    slices.Clone(EventNames),
 		Edge:      edge.DefaultConfig(),
 		DrainTime: 10 * time.Second,
 		StopTime:  10 * time.Second,
@@ -118,6 +128,12 @@ func (c *Config) Validate() error {
 	}
 	if c.DrainTime < 0 || c.StopTime <= 0 {
 		return fmt.Errorf("%w: drain-time must not be negative, stop-time must be positive", ErrConfig)
+	}
+	if err := c.validateAPI(); err != nil {
+		return err
+	}
+	if err := c.validateEvents(); err != nil {
+		return err
 	}
 	if err := c.Edge.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)

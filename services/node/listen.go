@@ -30,6 +30,9 @@ func (n *Node) listen(ctx context.Context) error {
 	if err := n.listenTCP(ctx); err != nil {
 		return err
 	}
+	if err := n.listenAPI(ctx); err != nil {
+		return err
+	}
 	return n.http.ListenAdmin(ctx, n.cfg.Admin)
 }
 
@@ -60,6 +63,9 @@ func (n *Node) serve() {
 	n.http.Serve(&n.http.Clients, mux, httpserver.HeaderTime)
 	if n.http.TCP.Listener != nil {
 		n.http.ServeTCP(n.edge.TakeTCP)
+	}
+	if n.http.API.Listener != nil {
+		n.http.Serve(&n.http.API, n.api.Handler(), apiTime)
 	}
 	if n.http.Admin.Listener != nil {
 		n.http.Serve(&n.http.Admin, n.adminHandler(), 0) // a profile takes as long as it is asked to

@@ -17,6 +17,7 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/across"
+	"github.com/beeline-rt/beeline/services/api"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/httpserver"
@@ -37,7 +38,9 @@ type Node struct {
 	across   *across.Directory // that and those of the other clusters
 	reply    *broker.Responder // to them; nil: there are none
 	edge     *edge.Edge
-	hook     *hook.Hook // nil: none
+	hook     *hook.Hook   // nil: none
+	events   *hook.Events // nil: nobody is told
+	api      *api.API     // nil: none
 	registry *prometheus.Registry
 	http     *httpserver.Server
 	cancel   context.CancelFunc
@@ -90,13 +93,20 @@ func (n *Node) start(ctx context.Context) error {
 		arbiter = n.hook
 	}
 	epoch := newEpoch()
+	news, err := n.startEvents(ctx, epoch)
+	if err != nil {
+		return err
+	}
 	if err := n.connect(ctx, epoch); err != nil {
 		return err
 	}
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.across, Auth: auth, Arbiter: arbiter, Logger: n.log,
-		Blip: n.dir.NoticeTime(),
+		News: news, Blip: n.dir.NoticeTime(),
 	})
+	if n.api, err = n.newAPI(); err != nil {
+		return err
+	}
 	if err := n.dir.Acquire(ctx); err != nil {
 		return err
 	}
@@ -242,12 +252,16 @@ func (n *Node) abandon(ctx context.Context) {
 		n.reply.Close()
 	}
 	n.http.TCP.Close()
+	n.stopAPI(ctx)
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
 	}
 	if n.hook != nil {
 		n.hook.Close()
+	}
+	if n.events != nil {
+		n.watching.Go(func() { n.events.Close(ctx) }) // whose backend may hang: the lease does not wait for it
 	}
 	if n.dir != nil {
 		n.across.Close()

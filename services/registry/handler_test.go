@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/apikey"
 )
 
 // tokens takes `token-of-` and a client for a token.
@@ -60,19 +60,11 @@ func ask(t *testing.T, r *Registry, method, path, body string, headers ...string
 
 const apiKey = "a-key-that-is-random-and-long"
 
-func apiKeys(t *testing.T) []APIKey {
-	t.Helper()
-	sum := sha256.Sum256([]byte(apiKey))
-	k, err := ParseAPIKey(hex.EncodeToString(sum[:]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []APIKey{{}, k}
-}
+func apiKeys() []apikey.Hash { return []apikey.Hash{{}, apikey.Of(apiKey)} }
 
 func TestEveryRefusalHasAStatusACodeAndASentence(t *testing.T) {
 	t.Parallel()
-	r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), Verifier: tokens{}, APIKeys: apiKeys(t)})
+	r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), Verifier: tokens{}, APIKeys: apiKeys()})
 	key, alice := "Beeline-Api-Key: "+apiKey, "Authorization: Bearer token-of-alice"
 	for name, test := range map[string]struct {
 		method, path, body string
@@ -149,7 +141,7 @@ func TestOneClientCannotAskForever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := direct()
 		cfg.Rate, cfg.Burst = 1, 3
-		r := begin(t, cfg, Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys(t)})
+		r := begin(t, cfg, Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys()})
 		status := func(client string) (int, string) {
 			code, header, _ := ask(t, r, "POST", Path, `{"client":"`+client+`"}`, "Beeline-Api-Key: "+apiKey)
 			return code, header.Get("Retry-After")
@@ -188,7 +180,7 @@ func TestTheLimiterForgetsWhoWasQuiet(t *testing.T) {
 
 func TestTheHookIsAskedAndItsSilenceIsNoYes(t *testing.T) {
 	t.Parallel()
-	r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys(t), Arbiter: arbiter{}})
+	r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys(), Arbiter: arbiter{}})
 	for client, want := range map[string]int{"bob": 200, "eve": 403, "mallory": 503} {
 		if status, _, body := ask(t, r, "POST", Path, `{"key":"room","client":"`+client+`"}`, "Beeline-Api-Key: "+apiKey); status != want {
 			t.Errorf("%s: %d %s", client, status, body)
@@ -211,7 +203,7 @@ func TestTheAllowListIsReadAgainWhenItChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys(t), Allowed: list})
+		r := begin(t, direct(), Options{Fleets: of(readies("a", 2)...), APIKeys: apiKeys(), Allowed: list})
 		expect := func(when string, want ...int) {
 			t.Helper()
 			for i, client := range []string{"alice", "bob"} {
@@ -246,7 +238,7 @@ func TestTheAllowListIsReadAgainWhenItChanges(t *testing.T) {
 
 func TestAnEmptyFleetIsUnavailable(t *testing.T) {
 	t.Parallel()
-	r := begin(t, direct(), Options{Fleets: of(), APIKeys: apiKeys(t)})
+	r := begin(t, direct(), Options{Fleets: of(), APIKeys: apiKeys()})
 	status, header, body := ask(t, r, "POST", Path, `{"client":"bob"}`, "Beeline-Api-Key: "+apiKey)
 	if reasons, _ := r.Ready(); status != 503 || header.Get("Retry-After") == "" || len(reasons) != 1 {
 		t.Errorf("%d %v %s, ready %q", status, header, body, reasons)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/apikey"
 	"github.com/beeline-rt/beeline/services/fleetview"
 )
 
@@ -33,10 +34,10 @@ type Arbiter interface {
 type Options struct {
 	Fleets   map[contracts.ClusterName]Fleet
 	Secrets  contracts.TicketSecrets
-	Verifier Verifier   // nil: no tokens
-	APIKeys  []APIKey   // of backends
-	Allowed  *AllowList // nil: every client whose number is valid
-	Arbiter  Arbiter    // nil: nobody else is asked
+	Verifier Verifier      // nil: no tokens
+	APIKeys  []apikey.Hash // of backends, who may ask for any client
+	Allowed  *AllowList    // nil: every client whose number is valid
+	Arbiter  Arbiter       // nil: nobody else is asked
 	Logger   *slog.Logger
 }
 

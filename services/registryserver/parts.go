@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/apikey"
 	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/presence"
 	"github.com/beeline-rt/beeline/services/registry"
@@ -32,9 +33,9 @@ func (s *Server) options() (registry.Options, error) {
 		return o, fmt.Errorf("%w: token-key: %w", ErrConfig, err)
 	}
 	for _, text := range s.cfg.APIKeys {
-		key, err := registry.ParseAPIKey(text)
+		key, err := apikey.Parse(text)
 		if err != nil {
-			return o, fmt.Errorf("%w: %w", ErrConfig, err)
+			return o, fmt.Errorf("%w: api-key: %w", ErrConfig, err)
 		}
 		o.APIKeys = append(o.APIKeys, key)
 	}

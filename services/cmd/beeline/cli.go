@@ -35,6 +35,7 @@ type commands struct {
 	Send     sendCmd     `cmd:"" help:"Send one message, and say what became of it."`
 	Chat     chatCmd     `cmd:"" help:"Talk to another client, line by line."`
 	Token    tokenCmd    `cmd:"" help:"Make a login token, or the keys to make tokens with."`
+	APIKey   apikeyCmd   `cmd:"" name:"apikey" help:"Make the key of a backend."`
 	Bench    benchCmd    `cmd:"" help:"Measure what a message costs: CPU, latency, memory."`
 }
 

@@ -14,6 +14,8 @@ import (
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/embedded"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/api"
+	"github.com/beeline-rt/beeline/services/apikey"
 	"github.com/beeline-rt/beeline/services/gatewayserver"
 	"github.com/beeline-rt/beeline/services/node"
 	"github.com/beeline-rt/beeline/services/presence"
@@ -220,18 +222,23 @@ func (d *dev) startEdges(ctx context.Context, all []*cluster) error {
 // add takes over a part that runs.
 func (d *dev) add(layer int, c *cluster, name string, n runningNode) {
 	d.started = append(d.started, part{
-		layer: layer, cluster: c.plan.name, name: name, address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n),
+		layer: layer, cluster: c.plan.name, name: name, address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n) + apiSuffix(n),
 		stop: n.Stop, done: n.Done(), err: n.Err,
 	})
 }
 
-// devTCPPort is the port for raw TCP beside that for WebSocket.
-func devTCPPort(port int) int {
-	const beside = 100
-	if port == 0 || port+beside > math.MaxUint16 {
+// What an edge listens on besides its port, counted from that.
+const (
+	devAPIPort = 10
+	devTCPPort = 100
+)
+
+// beside returns a port that is so far from another; 0 picks a free one.
+func beside(port, far int) int {
+	if port == 0 || port+far > math.MaxUint16 {
 		return 0
 	}
-	return port + beside
+	return port + far
 }
 
 // nodeConfig is that of a production node, but for who may come in and for how long a stop may take.
@@ -245,16 +252,29 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	}
 	cfg.Zone = contracts.Zone(c.plan.name) // so that one can ask the registry for either
 	cfg.Listen, cfg.Admin = d.address(plan.port), d.address(plan.admin)
-	cfg.TCPListen = d.address(devTCPPort(plan.port))
+	cfg.TCPListen = d.address(beside(plan.port, devTCPPort))
 	cfg.NATS = broker.Config{URLs: []string{c.nats}}
 	cfg.Redis = c.redis
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
+	cfg.APIListen, cfg.APIKeys = d.address(beside(plan.port, devAPIPort)), devAPIKeys()
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}
 	cfg.DrainTime, cfg.StopTime = devDrainTime, devStopTime
 	cfg.Logger = d.log
 	return cfg
+}
+
+// devKey is the API key of a backend in dev, where anybody on the machine may be anybody anyway.
+const devKey = "beeline-dev"
+
+// devAPIKeys lets devKey do all that needs no token key.
+func devAPIKeys() []node.APIKey {
+	everything := []string{"*"}
+	return []node.APIKey{{
+		Name: "dev", SHA256: apikey.Of(devKey).String(), From: everything, Clients: everything, Groups: everything,
+		Scopes: []api.Scope{api.ScopeSend, api.ScopePublish, api.ScopePresence, api.ScopeMembers, api.ScopeDisconnect},
+	}}
 }
 
 // address returns where to listen, and remembers if that is not where a person would look.

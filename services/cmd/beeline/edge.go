@@ -23,6 +23,7 @@ type edgeCmd struct {
 	ClusterFlags clusterFlags   `embed:"" group:"cluster"`
 	Clients      clientFlags    `embed:"" group:"clients"`
 	Tokens       tokenFlags     `embed:"" group:"tokens"`
+	Backends     backendFlags   `embed:"" group:"backends"`
 	NATS         natsFlags      `embed:"" group:"nats"`
 	Redis        redisFlags     `embed:"" group:"redis"`
 	Limits       limitFlags     `embed:"" group:"limits"`
@@ -61,7 +62,7 @@ func (c *edgeCmd) Run(ctx context.Context, p *process) error {
 	if err != nil {
 		return explainConfig(fmt.Errorf("edge %s did not start: %w", cfg.Node, err))
 	}
-	fmt.Fprintf(p.stdout, "edge %s of cluster %s is ready: %s%s%s\n", cfg.Node, cfg.Cluster, n.URL(), tcpSuffix(n), adminSuffix(n))
+	fmt.Fprintf(p.stdout, "edge %s of cluster %s is ready: %s%s\n", cfg.Node, cfg.Cluster, n.URL(), tcpSuffix(n)+adminSuffix(n)+apiSuffix(n))
 	select {
 	case <-n.Done():
 		err = fmt.Errorf("edge %s cannot go on: %w", cfg.Node, n.Err())
@@ -92,6 +93,14 @@ func adminSuffix(n runningNode) string {
 		return ""
 	}
 	return " admin " + n.AdminURL()
+}
+
+// apiSuffix names the address for backends, if there is one.
+func apiSuffix(n runningNode) string {
+	if a, has := n.(interface{ APIURL() string }); has && a.APIURL() != "" {
+		return " api " + a.APIURL()
+	}
+	return ""
 }
 
 // explainConfig makes of an error about the configuration one of usage: what is wrong is what was given.
@@ -131,6 +140,14 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg.HookURL = c.Tokens.HookURL
 	var err error
 	if cfg.HookSecret, err = secret("hook-secret", c.Tokens.HookSecret, c.Tokens.HookSecretFile); err != nil {
+		return node.Config{}, err
+	}
+	b := c.Backends
+	cfg.APIListen, cfg.APITLSCert, cfg.APITLSKey, cfg.EventsURL, cfg.Events = b.Listen, b.TLSCert, b.TLSKey, b.EventsURL, b.Events
+	if cfg.APIKeys, err = readAPIKeys(b.Keys); err != nil {
+		return node.Config{}, err
+	}
+	if cfg.EventsSecret, err = secret("events-secret", b.EventsSecret, b.SecretFile); err != nil {
 		return node.Config{}, err
 	}
 	if cfg.ProxyTrust, err = parsePrefixes(c.Clients.ProxyTrust); err != nil {

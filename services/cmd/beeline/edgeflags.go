@@ -17,6 +17,7 @@ var edgeGroups = []kong.Group{
 	{Key: "cluster", Title: "Cluster", Description: "Who this edge is. Edges of one cluster share NATS and Redis, and deliver for each other."},
 	{Key: "clients", Title: "Clients", Description: "Where clients connect, and who may."},
 	{Key: "tokens", Title: "Tokens", Description: "Clients log in with a JWT; `beeline token` makes keys and tokens."},
+	{Key: "backends", Title: "Backends", Description: "Programs that are no clients: what they may ask of this edge over HTTP, and what they are told by it."},
 	{Key: "nats", Title: "NATS", Description: "Carries messages from edge to edge."},
 	{Key: "redis", Title: "Redis", Description: "Keeps which edge holds which client. It may be emptied at any time: the edges fill it again."},
 	{Key: "limits", Title: "Limits", Description: "What one client, or all together, may take. Sizes are in bytes: 65536, 64KiB or 1MiB."},
@@ -56,6 +57,17 @@ type tokenFlags struct {
 	HookSecretFile string   `name:"hook-secret-file" placeholder:"FILE" help:"File with that secret."`
 	AllowWatch     []string `name:"allow-watch" placeholder:"PATTERN" help:"Whose presence clients may watch whose token does not say it, or who have none; as --allow-send. Not given: nobody's."`
 	Anonymous      bool     `name:"anonymous" help:"Let clients name themselves without a token. For development only: anybody can be anybody."`
+}
+
+type backendFlags struct {
+	Listen       string   `name:"api-listen" placeholder:"ADDR" help:"Address where backends send, ask and disconnect over HTTP, host:port. Not given: none. Keep it on loopback or in a private network."`
+	TLSCert      string   `name:"api-tls-cert" placeholder:"FILE" help:"PEM file with the certificate for that; with --api-tls-key, backends use https://."`
+	TLSKey       string   `name:"api-tls-key" placeholder:"FILE" help:"PEM file with its key."`
+	Keys         string   `name:"api-keys" placeholder:"FILE" help:"YAML file with the keys that backends have; beeline apikey makes its lines. It is read at the start."`
+	EventsURL    string   `name:"events-url" placeholder:"URL" help:"http:// or https:// address that is told (POST) of clients who come and go, and of messages that nobody was there for. Best effort: it is tried again for a minute or more, and what is too much is dropped. Not given: none."`
+	EventsSecret string   `name:"events-secret" placeholder:"SECRET" help:"Signs what is told there; better in BEELINE_EVENTS_SECRET or in a file."`
+	SecretFile   string   `name:"events-secret-file" placeholder:"FILE" help:"File with that secret."`
+	Events       []string `name:"events" default:"${events}" placeholder:"${default}" help:"Of what it is told."`
 }
 
 type natsFlags struct {
@@ -114,6 +126,7 @@ func edgeDefaults() kong.Vars {
 		"redis_addr":     strings.Join(d.Redis.Addrs, ","),
 		"redis_timeout":  presence.DefaultTimeout.String(),
 		"weight":         strconv.Itoa(d.Weight),
+		"events":         strings.Join(d.Events, ","),
 		"sessions":       string(e.Sessions),
 		"max_frame":      size(e.MaxFrame).String(),
 		"max_sessions":   strconv.Itoa(e.MaxSessions),

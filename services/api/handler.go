@@ -1,0 +1,286 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/apikey"
+)
+
+// RequestIDHeader names a request in logs: as the backend says, or else as it is told.
+const RequestIDHeader = "Beeline-Request-Id"
+
+// requestTime bounds what is done for one request, a batch too.
+const requestTime = 10 * time.Second
+
+// statuses are the HTTP statuses of errors.
+var statuses = map[contracts.Code]int{
+	contracts.CodeBadRequest:   http.StatusBadRequest,
+	contracts.CodeUnauthorized: http.StatusUnauthorized,
+	contracts.CodeForbidden:    http.StatusForbidden,
+	contracts.CodeOffline:      http.StatusNotFound,
+	contracts.CodeTooLarge:     http.StatusRequestEntityTooLarge,
+	contracts.CodeRateLimited:  http.StatusTooManyRequests,
+	contracts.CodeUnavailable:  http.StatusServiceUnavailable,
+	contracts.CodeUnknown:      http.StatusGatewayTimeout,
+	contracts.CodeTimeout:      http.StatusGatewayTimeout,
+	contracts.CodeInternal:     http.StatusInternalServerError,
+}
+
+// undone are the errors that say that nothing was done: whoever asks again is not told the same from memory.
+var undone = []contracts.Code{
+	contracts.CodeBadRequest, contracts.CodeUnauthorized, contracts.CodeForbidden, contracts.CodeTooLarge,
+	contracts.CodeRateLimited, contracts.CodeUnavailable,
+}
+
+// Operations are what can be asked for, each by POST at /v1/ and its name.
+func Operations() []contracts.BackendOp {
+	return append(slices.Sorted(maps.Keys(scopes)), contracts.BackendBatch)
+}
+
+// DocumentPath is where the description of the API is.
+const DocumentPath = "/v1/openapi.yaml"
+
+// Handler serves backends.
+func (a *API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, op := range Operations() {
+		path := "/v1/" + string(op)
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, op) })
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", http.MethodPost)
+			a.refuse(w, op, http.StatusMethodNotAllowed, refusal(contracts.CodeBadRequest, "ask with POST"))
+		})
+	}
+	mux.HandleFunc("GET "+DocumentPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		_, _ = w.Write(Document)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		a.refuse(w, "none", http.StatusNotFound, refusal(contracts.CodeBadRequest, "there is nothing here; "+DocumentPath+" says what there is"))
+	})
+	return mux
+}
+
+// serve answers one request. What it asks for goes on when its connection breaks: the backend may ask again what became of it.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.BackendOp) {
+	id := requestID(r.Header)
+	w.Header().Set(RequestIDHeader, id)
+	defer func() {
+		if p := recover(); p != nil {
+			a.opts.Logger.Error("api: fault while answering a backend", slog.String("request", id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			a.refuse(w, op, 0, refusal(contracts.CodeInternal, "a fault of the server"))
+		}
+	}()
+	select {
+	case a.places <- struct{}{}:
+		defer func() { <-a.places }()
+	default:
+		a.refuse(w, op, 0, refusal(contracts.CodeUnavailable, "too many requests are under way"))
+		return
+	}
+	c, refused := a.identify(r.Header)
+	if refused != nil {
+		a.refuse(w, op, 0, refused)
+		return
+	}
+	body, refused := readBody(w, r)
+	if refused != nil {
+		a.refuse(w, op, 0, refused)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTime)
+	defer cancel()
+	a.write(w, a.answer(ctx, &request{c, id}, op, body, r.Header.Values(IdempotencyHeader)))
+}
+
+// requestID is what the backend calls its request, or a new id.
+func requestID(h http.Header) string {
+	if id, err := contracts.ParseClientID(h.Get(RequestIDHeader)); err == nil {
+		return string(id)
+	}
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b[:])
+}
+
+// identify finds out which key is asking.
+func (a *API) identify(h http.Header) (*caller, *contracts.Error) {
+	keys := apikey.In(h)
+	if len(keys) != 1 {
+		return nil, refusal(contracts.CodeUnauthorized, "an API key is needed, in the header "+apikey.Header)
+	}
+	i := apikey.Find(keys[0], a.hashes)
+	if i < 0 {
+		return nil, refusal(contracts.CodeUnauthorized, "no such API key")
+	}
+	return a.callers[i], nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *contracts.Error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, contracts.MaxBackendBody))
+	if err != nil {
+		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+			return nil, refusal(contracts.CodeTooLarge, "the body has more than 1 MiB")
+		}
+		return nil, refusal(contracts.CodeBadRequest, "the body could not be read")
+	}
+	return body, nil
+}
+
+// answer takes a request from its body to what is written.
+func (a *API) answer(ctx context.Context, c *request, op contracts.BackendOp, body []byte, names []string) reply {
+	items, refused := decode(op, body)
+	wait, tooFast := c.take(items)
+	switch {
+	case tooFast != nil:
+		r := a.render(op, failed(tooFast))
+		r.wait = wait
+		return r
+	case refused != nil:
+		return a.render(op, failed(refused))
+	case len(names) == 0:
+		return a.run(ctx, c, op, items)
+	case len(names) > 1, names[0] == "", len(names[0]) > maxIdemKey:
+		return a.render(op, failed(refusal(contracts.CodeBadRequest, IdempotencyHeader+" must be there once, with 1 to 255 bytes")))
+	}
+	r, same, ok := c.answers.once(ctx, names[0], string(op), body, func() reply { return a.run(ctx, c, op, items) })
+	switch {
+	case !same:
+		r = a.render(op, failed(refusal(contracts.CodeBadRequest, "this "+IdempotencyHeader+" was used for another request")))
+		r.status = http.StatusUnprocessableEntity
+	case !ok:
+		return a.render(op, failed(refusal(contracts.CodeUnknown, "the request of this "+IdempotencyHeader+" has no answer yet")))
+	}
+	return r
+}
+
+// decode reads what is asked for: one operation, or those of a batch.
+func decode(op contracts.BackendOp, body []byte) ([]contracts.BatchItem, *contracts.Error) {
+	if op == contracts.BackendBatch {
+		return contracts.DecodeBackendBatch(body)
+	}
+	req, bad := contracts.DecodeBackendRequest(op, body)
+	return []contracts.BatchItem{{Request: req}}, bad
+}
+
+// take pays for operations from what the key may do at a time, or says how long to wait. What is not of the protocol costs as
+// much as an operation.
+func (c *caller) take(items []contracts.BatchItem) (time.Duration, *contracts.Error) {
+	cost := 0
+	for _, item := range items {
+		cost += max(1, len(item.Request.Clients))
+	}
+	if c.limiter.Limit() == rate.Inf {
+		return 0, nil
+	}
+	if cost = max(1, cost); cost > c.Burst {
+		return 0, refusal(contracts.CodeTooLarge, "this is more than the API key may do at once: divide it")
+	}
+	now := time.Now()
+	taken := c.limiter.ReserveN(now, cost)
+	if wait := taken.DelayFrom(now); wait > 0 {
+		taken.CancelAt(now)
+		return wait, refusal(contracts.CodeRateLimited, "this API key asks too often")
+	}
+	return 0, nil
+}
+
+// run carries out what is asked for.
+func (a *API) run(ctx context.Context, c *request, op contracts.BackendOp, items []contracts.BatchItem) reply {
+	answers := a.carryOutAll(ctx, c, items)
+	if op != contracts.BackendBatch {
+		return a.render(op, answers[0])
+	}
+	batch := contracts.BatchAnswer{Results: make([]contracts.BatchResult, len(answers))}
+	for i, answer := range answers {
+		if o := items[i].Request.Op; o != "" {
+			a.metrics.ended(o, answer)
+		}
+		batch.Results[i] = contracts.BatchResult{Status: statusOf(answer), BackendAnswer: answer}
+	}
+	return a.render(op, done(batch))
+}
+
+// carryOutAll carries out operations in their order. Messages that follow each other go out together; anything else waits for
+// the end of what was before it.
+func (a *API) carryOutAll(ctx context.Context, c *request, items []contracts.BatchItem) []contracts.BackendAnswer {
+	answers := make([]contracts.BackendAnswer, len(items))
+	var waiting []func()
+	settle := func() {
+		for _, w := range waiting {
+			w()
+		}
+		waiting = nil
+	}
+	for i := range items {
+		if items[i].Bad != nil {
+			answers[i] = failed(items[i].Bad)
+			continue
+		}
+		if items[i].Request.From == "" {
+			settle()
+		}
+		wait := a.start(ctx, c, &items[i].Request)
+		waiting = append(waiting, func() { answers[i] = wait() })
+	}
+	settle()
+	return answers
+}
+
+func statusOf(answer contracts.BackendAnswer) int {
+	if answer.Error != nil {
+		return statuses[answer.Error.Code]
+	}
+	return http.StatusOK
+}
+
+// render makes of an answer what is written, and counts it.
+func (a *API) render(op contracts.BackendOp, answer contracts.BackendAnswer) reply {
+	a.metrics.ended(op, answer)
+	body, err := json.Marshal(answer)
+	if err != nil { // an answer is of types that always encode
+		panic("api: " + err.Error())
+	}
+	return reply{
+		status: statusOf(answer), body: append(body, '\n'), wait: time.Second,
+		keep: answer.Error == nil || !slices.Contains(undone, answer.Error.Code),
+	}
+}
+
+// refuse answers with an error. Without a status it is that of the error's code.
+func (a *API) refuse(w http.ResponseWriter, op contracts.BackendOp, status int, refused *contracts.Error) {
+	r := a.render(op, failed(refused))
+	if status != 0 {
+		r.status = status
+	}
+	a.write(w, r)
+}
+
+func (a *API) write(w http.ResponseWriter, r reply) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(int((max(r.wait, 1)+time.Second-1)/time.Second)))
+	}
+	w.WriteHeader(r.status)
+	if _, err := w.Write(r.body); err != nil {
+		a.opts.Logger.Debug("api: an answer was not written", slog.Any("error", err))
+	}
+}

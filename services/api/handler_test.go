@@ -1,0 +1,231 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/apikey"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What these tests hold are moments that real nodes rarely show: messages without an end, a fault, memory that is full. So the
+// edge is a fake; the promises on real ones are in the folder tests.
+
+// edgeFake does as it is told, and remembers in which order.
+type edgeFake struct {
+	post func(done func(i int, o contracts.Outcome, nodes int))
+
+	mu  sync.Mutex
+	did []string
+}
+
+func (e *edgeFake) note(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.did = append(e.did, fmt.Sprintf(format, args...))
+}
+
+func (e *edgeFake) Post(_ contracts.ClientID, to []contracts.Address, data []byte, done func(i int, o contracts.Outcome, nodes int)) {
+	e.note("post %s %s", to[0].ID, data)
+	if e.post != nil {
+		e.post(done)
+		return
+	}
+	for i := range to {
+		done(i, contracts.Delivered, 0)
+	}
+}
+
+func (e *edgeFake) Where(_ context.Context, clients []contracts.ClientID) ([][]contracts.Entry, *contracts.Error) {
+	e.note("where %v", clients)
+	return make([][]contracts.Entry, len(clients)), nil
+}
+
+func (e *edgeFake) MembersOf(contracts.MembersQuery) ([]contracts.ClientID, bool, *contracts.Error) {
+	panic("a fault")
+}
+
+func (e *edgeFake) Disconnect(_ context.Context, c contracts.ClientID, _ contracts.SessionID, _ contracts.CloseCode) (int, *contracts.Error) {
+	e.note("disconnect %s", c)
+	return 1, nil
+}
+
+type everything struct{}
+
+func (everything) Allows(string) bool { return true }
+
+// begin returns an API over a fake, and how to ask it.
+func begin(e *edgeFake) (*API, func(op, body string, headers ...string) *httptest.ResponseRecorder) {
+	a := New(Options{Edge: e, MaxData: 1000, Keys: []Key{{
+		Name: "k", Hash: apikey.Of("key"), Scopes: Scopes, From: everything{}, Clients: everything{}, Groups: everything{},
+	}}})
+	h := a.Handler()
+	return a, func(op, body string, headers ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/v1/"+op, strings.NewReader(body)) //nolint:noctx // a recorder waits for nobody
+		r.Header.Set(apikey.Header, "key")
+		for _, header := range headers {
+			name, value, _ := strings.Cut(header, ": ")
+			r.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+}
+
+const aSend = `{"from":"shop","to":"bob","data":1}`
+
+func TestAMessageWithoutAnEndIsUnknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var late func(i int, o contracts.Outcome, nodes int)
+		_, ask := begin(&edgeFake{post: func(done func(int, contracts.Outcome, int)) { late = done }})
+		began := time.Now()
+		w := ask("send", aSend, "Idempotency-Key: x")
+		if w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), `"unknown"`) || time.Since(began) > requestTime {
+			t.Errorf("%d %s after %v", w.Code, w.Body, time.Since(began))
+		}
+		late(0, contracts.Delivered, 0) // harms nobody
+		if again := ask("send", aSend, "Idempotency-Key: x"); again.Code != http.StatusGatewayTimeout {
+			t.Errorf("asked again, it was done again: %d", again.Code)
+		}
+	})
+}
+
+func TestABatchKeepsTheOrderInWhichItWasWritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &edgeFake{}
+		e.post = func(done func(int, contracts.Outcome, int)) {
+			time.AfterFunc(time.Second, func() {
+				e.note("delivered")
+				done(0, contracts.Delivered, 0)
+			})
+		}
+		_, ask := begin(e)
+		w := ask("batch", `{"operations":[{"send":{"from":"a","to":"b","data":1}},{"send":{"from":"a","to":"b","data":2}},
+			{"disconnect":{"client":"b"}},{"publish":{"from":"a","group":"g","data":3}},{"presence":{"clients":["b"]}}]}`)
+		want := "[post b 1 post b 2 delivered delivered disconnect b post g 3 delivered where [b]]"
+		if got := fmt.Sprint(e.did); w.Code != http.StatusOK || got != want {
+			t.Errorf("%d %s: %s", w.Code, w.Body, got)
+		}
+	})
+}
+
+func TestAFaultIsThatOfOneRequest(t *testing.T) {
+	t.Parallel()
+	_, ask := begin(&edgeFake{})
+	for range 2 * maxUnderWay {
+		w := ask("members", `{"group":"g"}`, "Idempotency-Key: x")
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"internal"`) {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	if w := ask("send", aSend, "Beeline-Request-Id: mine"); w.Code != http.StatusOK || w.Header().Get(RequestIDHeader) != "mine" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	if w := ask("send", aSend, "Beeline-Request-Id: <mine>"); len(w.Header().Get(RequestIDHeader)) != 16 {
+		t.Errorf("%v", w.Header())
+	}
+}
+
+func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		_, ask := begin(&edgeFake{post: func(done func(int, contracts.Outcome, int)) {
+			<-release
+			done(0, contracts.Delivered, 0)
+		}})
+		var all sync.WaitGroup
+		for range maxUnderWay {
+			all.Go(func() {
+				if w := ask("send", aSend); w.Code != http.StatusOK {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			})
+		}
+		synctest.Wait()
+		if w := ask("presence", `{"clients":["b"]}`); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" {
+			t.Errorf("%d %v", w.Code, w.Header())
+		}
+		close(release)
+		all.Wait()
+	})
+}
+
+func TestAnswersAreKeptForTenMinutes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &edgeFake{}
+		_, ask := begin(e)
+		for _, wait := range []time.Duration{0, answersLife - time.Second, time.Second} {
+			<-time.After(wait)
+			if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusOK {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		}
+		if len(e.did) != 2 {
+			t.Errorf("it was done %d times, not at first and after ten minutes", len(e.did))
+		}
+	})
+}
+
+func TestThatNothingWasDoneIsNotKept(t *testing.T) {
+	t.Parallel()
+	o := contracts.Unavailable
+	e := &edgeFake{post: func(done func(int, contracts.Outcome, int)) { done(0, o, 0) }}
+	_, ask := begin(e)
+	if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusServiceUnavailable {
+		t.Error(w.Code)
+	}
+	o = contracts.Offline
+	for range 2 {
+		if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusNotFound {
+			t.Error(w.Code)
+		}
+	}
+	if len(e.did) != 2 {
+		t.Errorf("it was tried %d times", len(e.did))
+	}
+}
+
+func TestAnswersTakeBoundedMemory(t *testing.T) {
+	t.Parallel()
+	m := newMetrics()
+	a := newAnswers(m)
+	body := make([]byte, 1<<10)
+	const requests = 4 * answersSize / (1 << 10)
+	for i := range requests {
+		if _, same, ok := a.once(t.Context(), fmt.Sprint(i), "send", nil, func() reply { return reply{status: 200, body: body, keep: i%2 == 0} }); !same || !ok {
+			t.Fatal(i)
+		}
+		if a.size > answersSize || a.order.Len() != len(a.m) {
+			t.Fatalf("%d bytes, %d and %d answers", a.size, a.order.Len(), len(a.m))
+		}
+	}
+	if want := answersSize / (answerCost + len(body)); len(a.m) < want-1 || len(a.m) > want {
+		t.Errorf("%d answers are kept, not %d", len(a.m), want)
+	}
+	done := false
+	if _, _, ok := a.once(t.Context(), fmt.Sprint(requests-2), "send", nil, func() reply { done = true; return reply{} }); !ok || done {
+		t.Error("the newest is not there")
+	}
+	for e := a.order.Front(); e != nil; e = e.Next() {
+		a.size -= e.Value.(*kept).cost
+	}
+	if a.size != 0 {
+		t.Errorf("%d bytes are counted too many", a.size)
+	}
+}

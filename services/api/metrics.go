@@ -1,0 +1,48 @@
+package api
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// metrics counts what backends ask for.
+type metrics struct {
+	operations *prometheus.CounterVec
+	replays    prometheus.Counter
+	forgotten  prometheus.Counter
+}
+
+func newMetrics() *metrics {
+	return &metrics{
+		operations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "beeline_api_operations_total",
+			Help: "Operations of backends, by what they were and how they ended: delivered, sent, ok, or the code of the error. Those of a batch count too.",
+		}, []string{"op", "outcome"}),
+		replays: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "beeline_api_replays_total", Help: "Requests that were answered with the answer to an earlier one of the same Idempotency-Key.",
+		}),
+		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "beeline_api_answers_forgotten_total", Help: "Answers to requests with an Idempotency-Key that were forgotten early, for want of memory.",
+		}),
+	}
+}
+
+// ended counts one operation.
+func (m *metrics) ended(op contracts.BackendOp, answer contracts.BackendAnswer) {
+	outcome := "ok"
+	switch ok := answer.OK.(type) {
+	case contracts.SendAnswer:
+		outcome = string(ok.Status)
+	case contracts.PublishAnswer:
+		outcome = string(ok.Status)
+	case nil:
+		outcome = string(answer.Error.Code)
+	}
+	m.operations.WithLabelValues(string(op), outcome).Inc()
+}
+
+// Collectors returns the metrics, for a registry.
+func (a *API) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{a.metrics.operations, a.metrics.replays, a.metrics.forgotten}
+}

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/api"
+	"github.com/beeline-rt/beeline/services/apikey"
+	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/token"
+)
+
+const (
+	apiTime     = 30 * time.Second // for a request of a backend and its answer; what is done for it takes a third at most
+	apiStopTime = 2 * time.Second  // for requests under way when the node stops
+)
+
+// APIKey is the key of a backend, and what it may be used for. What no list allows is forbidden.
+type APIKey struct {
+	Name    string      // for logs; its own
+	SHA256  string      // of the key, in hexadecimal
+	Scopes  []api.Scope // what it may be used for
+	From    []string    // patterns: names that it may send and publish as
+	Clients []string    // patterns: clients that it may send to, ask for, disconnect and make tokens for
+	Groups  []string    // patterns: groups that it may publish to and ask for the members of
+	Rate    float64     // operations per second on this node; 0: no limit
+	Burst   int         // operations at once; 0: as many as one request may ask for
+}
+
+func (c *Config) validateAPI() error {
+	switch {
+	case c.APIListen == "" && len(c.APIKeys) > 0:
+		return fmt.Errorf("%w: api-keys without api-listen: nobody could use them", ErrConfig)
+	case c.APIListen != "" && len(c.APIKeys) == 0:
+		return fmt.Errorf("%w: api-listen without api-keys: nobody could ask there (beeline apikey makes one)", ErrConfig)
+	case (c.APITLSCert == "") != (c.APITLSKey == ""):
+		return fmt.Errorf("%w: api-tls-cert and api-tls-key go together", ErrConfig)
+	}
+	names, hashes := map[string]bool{}, map[apikey.Hash]bool{}
+	for _, k := range c.APIKeys {
+		made, err := k.key()
+		if err != nil {
+			return fmt.Errorf("%w: api-keys: %w", ErrConfig, err)
+		}
+		if names[k.Name] || hashes[made.Hash] {
+			return fmt.Errorf("%w: api-keys: the name or the hash of %s is there twice", ErrConfig, k.Name)
+		}
+		names[k.Name], hashes[made.Hash] = true, true
+	}
+	return nil
+}
+
+// Validate tells in one sentence what is wrong with a key.
+func (k APIKey) Validate() error {
+	_, err := k.key()
+	return err
+}
+
+// key is what the API knows it as.
+func (k APIKey) key() (api.Key, error) {
+	made := api.Key{Name: k.Name, Scopes: k.Scopes, Rate: k.Rate, Burst: k.Burst}
+	if _, err := contracts.ParseClientID(k.Name); err != nil {
+		return made, fmt.Errorf("the name of a key: %w", err)
+	}
+	var err error
+	if made.Hash, err = apikey.Parse(k.SHA256); err != nil {
+		return made, fmt.Errorf("%s: sha256: %w", k.Name, err)
+	}
+	if len(k.Scopes) == 0 {
+		return made, fmt.Errorf("%s has no scopes: some of %v", k.Name, api.Scopes)
+	}
+	for _, s := range k.Scopes {
+		if !slices.Contains(api.Scopes, s) {
+			return made, fmt.Errorf("%s: %q is no scope: there are %v", k.Name, s, api.Scopes)
+		}
+	}
+	if k.Rate < 0 || k.Burst < 0 {
+		return made, fmt.Errorf("%s: rate and burst must not be negative", k.Name)
+	}
+	if made.Burst == 0 {
+		made.Burst = contracts.MaxBroadcast
+	}
+	for _, p := range []struct {
+		name string
+		list []string
+		to   *api.Permissions
+	}{{"from", k.From, &made.From}, {"clients", k.Clients, &made.Clients}, {"groups", k.Groups, &made.Groups}} {
+		if *p.to, err = token.NewPatterns(p.list...); err != nil {
+			return made, fmt.Errorf("%s: %s: %w", k.Name, p.name, err)
+		}
+	}
+	return made, nil
+}
+
+// listenAPI opens the listener for backends, if there is to be one.
+func (n *Node) listenAPI(ctx context.Context) error {
+	if n.cfg.APIListen == "" {
+		return nil
+	}
+	if err := n.http.API.Listen(ctx, net.ListenConfig{}, "backends", n.cfg.APIListen); err != nil {
+		return err
+	}
+	if n.cfg.APITLSCert == "" {
+		return nil
+	}
+	if err := n.http.API.Secure(n.cfg.APITLSCert, n.cfg.APITLSKey); err != nil {
+		return fmt.Errorf("%w: api-%w", ErrConfig, err)
+	}
+	return nil
+}
+
+// newAPI returns nil if there is to be none.
+func (n *Node) newAPI() (*api.API, error) {
+	if n.cfg.APIListen == "" {
+		return nil, nil //nolint:nilnil // there is none, which is no error
+	}
+	o := api.Options{Cluster: n.cfg.Cluster, Edge: n.edge, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
+	tokens := false
+	for _, k := range n.cfg.APIKeys {
+		made, err := k.key()
+		if err != nil {
+			return nil, fmt.Errorf("%w: api-keys: %w", ErrConfig, err)
+		}
+		tokens = tokens || slices.Contains(made.Scopes, api.ScopeTokens)
+		o.Keys = append(o.Keys, made)
+	}
+	if tokens {
+		keys, err := token.ParseKeys(n.cfg.TokenKeys)
+		if err != nil {
+			return nil, fmt.Errorf("%w: token-key: %w", ErrConfig, err)
+		}
+		key, err := keys.ForIssuing()
+		if err != nil {
+			return nil, fmt.Errorf("%w: api-keys: one has the scope tokens, but token-key: %w", ErrConfig, err)
+		}
+		o.Issuer = &issuer{key: key, issuer: n.cfg.TokenIssuer, audience: n.cfg.TokenAudience}
+	}
+	return api.New(o), nil
+}
+
+// stopAPI lets requests of backends end that are under way, while the edge can still carry them out.
+func (n *Node) stopAPI(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, apiStopTime)
+	defer cancel()
+	n.http.API.Shutdown(ctx)
+}
+
+// APIURL is the address for backends, or "" when there is none.
+func (n *Node) APIURL() string {
+	if n.http.API.Listener == nil {
+		return ""
+	}
+	scheme := "http://"
+	if n.cfg.APITLSCert != "" {
+		scheme = "https://"
+	}
+	return scheme + n.http.API.Listener.Addr().String()
+}
+
+var _ api.Edge = (*edge.Edge)(nil)
+
+// issuer makes tokens that this node takes.
+type issuer struct {
+	key              token.Key
+	issuer, audience string
+}
+
+// Issue makes a token.
+func (i *issuer) Issue(client contracts.ClientID, g contracts.TokenGrant) (contracts.TokenAnswer, *contracts.Error) {
+	now := time.Now()
+	claims := token.Claims{Client: string(client), Expires: now.Add(g.Life + time.Second).Truncate(time.Second), Issuer: i.issuer, Audience: i.audience}
+	for _, p := range []struct {
+		name string
+		list []string
+		to   *token.Patterns
+	}{{"send", g.Send, &claims.Send}, {"groups", g.Groups, &claims.Groups}, {"watch", g.Watch, &claims.Watch}, {"call", g.Call, &claims.Call}} {
+		if p.list == nil {
+			continue
+		}
+		var err error
+		if *p.to, err = token.NewPatterns(p.list...); err != nil {
+			return contracts.TokenAnswer{}, &contracts.Error{Code: contracts.CodeBadRequest, Message: p.name + ": " + strings.TrimPrefix(err.Error(), token.ErrPattern.Error()+": ")}
+		}
+	}
+	signed, err := token.Issue(i.key, claims, now)
+	switch {
+	case errors.Is(err, token.ErrClaims):
+		return contracts.TokenAnswer{}, &contracts.Error{Code: contracts.CodeTooLarge, Message: "the token would be too long: it has too many patterns"}
+	case err != nil:
+		return contracts.TokenAnswer{}, &contracts.Error{Code: contracts.CodeInternal, Message: "the token could not be made"}
+	}
+	return contracts.TokenAnswer{Token: signed, ExpiresAt: claims.Expires.Unix()}, nil
+}
