@@ -105,7 +105,7 @@ func (d *Directory) poll(ctx context.Context, p *peer) {
 	if err != nil {
 		p.failed = true
 		if ctx.Err() == nil && p.signs == before && (errors.Is(err, d.cfg.Nobody) || time.Since(p.heard) > goneAfter) {
-			d.lost(p, err)
+			d.lost(ctx, p, err)
 		}
 		if time.Since(p.heard) > goneAfter {
 			p.nodes = nil
@@ -131,10 +131,14 @@ func (d *Directory) back(p *peer) {
 }
 
 // lost notes that a cluster cannot be reached. p.mu is held.
-func (d *Directory) lost(p *peer, err error) {
+func (d *Directory) lost(ctx context.Context, p *peer, err error) {
 	if !p.down {
 		p.down, p.failed = true, true
-		d.log.Warn("another cluster cannot be reached", slog.String("peer", string(p.cluster)), slog.Any("error", err))
+		level := slog.LevelWarn
+		if !p.known { // it starts later, perhaps
+			level = slog.LevelInfo
+		}
+		d.log.Log(ctx, level, "another cluster cannot be reached", slog.String("peer", string(p.cluster)), slog.Any("error", err))
 		d.signal()
 	}
 }
@@ -171,7 +175,7 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 		if p.signs != before {
 			return nil, errSilent
 		}
-		d.lost(p, err)
+		d.lost(ctx, p, err)
 		return nil, nil
 	}
 	p.rest()

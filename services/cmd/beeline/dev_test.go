@@ -173,12 +173,12 @@ func TestListenSendAndChatOverTCP(t *testing.T) {
 	t.Parallel()
 	dev, urls := startDev(t, "--redis", redisEmbedded)
 	tcp := regexp.MustCompile(`tcp://127\.0\.0\.1:\d+`).FindAllString(dev.stdout.String(), -1)
-	if len(tcp) != 2 {
+	if len(tcp) != 4 {
 		t.Fatalf("%s", dev.stdout)
 	}
-	bob := begin(t, nil, "listen", "--as", "bob", "--url", tcp[0], "--count", "2")
+	bob := begin(t, nil, "listen", "--as", "bob", "--url", tcp[0], "--count", "3")
 	bob.stderr.wait(t, "connected to edge a1 of cluster a as bob\n")
-	for _, url := range []string{tcp[1], urls[1]} {
+	for _, url := range []string{tcp[1], urls[1], tcp[3]} {
 		if r := call(t, "", nil, "send", "--as", "alice", "--to", "bob", "--url", url, "1"); r != (result{exitOK, "delivered\n", ""}) {
 			t.Errorf("%+v", r)
 		}

@@ -55,11 +55,11 @@ func TestDevSendsClientsThroughTheGatewaysOfItsTwoClusters(t *testing.T) {
 			if len(answer.Alternates) != 1 || !strings.HasPrefix(answer.Primary.URL, gateways[j]+"?") || !strings.HasPrefix(answer.Alternates[0].URL, gateways[1-j]+"?") {
 				t.Fatalf("registry %d, zone %s: %+v", i, zone, answer)
 			}
-			// Bob by the other cluster's gateway, and alice by her own.
+			// Bob by the other cluster's gateway, and alice in the other cluster by its own.
 			name := "bob" + strconv.Itoa(i)
 			bob := begin(t, nil, "listen", "--as", name, "--url", answer.Alternates[0].URL, "--count", "1")
 			bob.stderr.wait(t, " of cluster "+zone+" as "+name+"\n")
-			r := call(t, "", nil, "send", "--as", "alice", "--to", name, "--registry", registries[1-i], "--zone", zone, "1")
+			r := call(t, "", nil, "send", "--as", "alice", "--to", name, "--registry", registries[1-i], "--zone", []string{"b", "a"}[j], "1")
 			if r != (result{exitOK, "delivered\n", ""}) {
 				t.Errorf("%+v", r)
 			}
