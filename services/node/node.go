@@ -16,6 +16,7 @@ import (
 
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/calls"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/httpserver"
@@ -34,6 +35,8 @@ type Node struct {
 	bus      *broker.Bus
 	dir      *presence.Directory
 	edge     *edge.Edge
+	calls    *calls.Dispatcher
+	callBus  *broker.Calls
 	hook     *hook.Hook // nil: none
 	registry *prometheus.Registry
 	http     *httpserver.Server
@@ -90,9 +93,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.connect(ctx, epoch); err != nil {
 		return err
 	}
+	n.calls = calls.New(n.cfg.Calls, n.dir, n.log)
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.dir, Auth: auth, Arbiter: arbiter, Logger: n.log,
-		Blip: n.dir.NoticeTime(),
+		Blip: n.dir.NoticeTime(), Caller: n.calls,
 	})
 	if err := n.dir.Acquire(ctx); err != nil {
 		return err
@@ -103,6 +107,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.callBus, err = broker.OpenCalls(ctx, n.conn, n.cfg.Cluster, n.cfg.Node, n.calls); err != nil {
+		return err
+	}
+	n.calls.Start(ctx, n.callBus)
 	n.edge.Start(ctx, n.bus)
 	n.register()
 	n.serve()
@@ -199,6 +207,10 @@ func (n *Node) abandon(ctx context.Context) {
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
+	}
+	if n.callBus != nil {
+		n.callBus.Close()
+		n.calls.Close()
 	}
 	if n.hook != nil {
 		n.hook.Close()

@@ -33,6 +33,7 @@ type commands struct {
 	Gateway  gatewayCmd  `cmd:"" help:"Run a gateway: it connects clients that have a ticket with their edge."`
 	Listen   listenCmd   `cmd:"" help:"Print the messages that reach a client."`
 	Send     sendCmd     `cmd:"" help:"Send one message, and say what became of it."`
+	Call     callCmd     `cmd:"" help:"Call a backend service, and print its answer."`
 	Chat     chatCmd     `cmd:"" help:"Talk to another client, line by line."`
 	Token    tokenCmd    `cmd:"" help:"Make a login token, or the keys to make tokens with."`
 	Bench    benchCmd    `cmd:"" help:"Measure what a message costs: CPU, latency, memory."`

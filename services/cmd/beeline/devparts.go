@@ -86,6 +86,7 @@ type cluster struct {
 // The layers. Whoever needs another part is above it.
 const (
 	layerServers = iota
+	layerServices
 	layerEdges
 	layers // how many there are
 )
@@ -94,7 +95,7 @@ const (
 func (d *dev) start(ctx context.Context) error {
 	for _, plan := range d.plan {
 		c := &cluster{plan: plan}
-		for _, step := range []func(context.Context, *cluster) error{d.startNATS, d.startRedis, d.startEdges} {
+		for _, step := range []func(context.Context, *cluster) error{d.startNATS, d.startRedis, d.startEdges, d.startEcho} {
 			if err := step(ctx, c); err != nil {
 				return err
 			}
@@ -156,6 +157,7 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg.Redis = presence.Redis{Addrs: []string{c.redis}}
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
+	cfg.AllowCall = everything
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}
 	cfg.DrainTime, cfg.StopTime = devDrainTime, devStopTime
