@@ -117,7 +117,7 @@ func (s *service) gone(i *instance) bool {
 
 // lastWords is how long what an instance has is waited for after nobody was found there: one that ends in good order says so, and answers
 // it.
-const lastWords = 200 * time.Millisecond
+const lastWords = 100 * time.Millisecond
 
 const (
 	watchTick = 50 * time.Millisecond // how often instances are looked at that should have reported

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
 )
 
 // Exit codes.
@@ -95,6 +96,7 @@ func newParser(grammar *commands, source *settings, options ...kong.Option) (*ko
 		kong.ExplicitGroups(slices.Concat(edgeGroups, registryGroups, gatewayGroups)),
 		kong.Vars{"version": version()},
 		edgeDefaults(),
+		callDefaults(edge.DefaultConfig().Calls),
 		registryDefaults(),
 		gatewayDefaults(),
 		kong.PostBuild(source.takeEnvironment),
