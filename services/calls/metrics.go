@@ -29,6 +29,7 @@ var (
 	descInFlight  = prometheus.NewDesc("beeline_calls_in_flight", "Calls of this node that wait for their outcome.", []string{"service"}, nil)
 	descMoved     = prometheus.NewDesc("beeline_calls_moved_keys_total", "Keys that have moved to another instance, as this node saw it.", []string{"service"}, nil)
 	descInstances = prometheus.NewDesc("beeline_calls_instances", "Instances of the service, by state.", []string{"service", "state"}, nil)
+	descOpen      = prometheus.NewDesc("beeline_calls_open_instances", "Instances of all services that get what is new.", nil, nil)
 	descKeys      = prometheus.NewDesc("beeline_calls_keys", "Message keys that this node remembers.", nil, nil)
 )
 
@@ -37,6 +38,7 @@ func (*fleet) Describe(out chan<- *prometheus.Desc) {
 	out <- descInFlight
 	out <- descMoved
 	out <- descInstances
+	out <- descOpen
 	out <- descKeys
 }
 
@@ -45,14 +47,17 @@ func (f *fleet) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	all := 0
 	for name, s := range *f.d.services.Load() {
 		open, draining, gone := s.census()
+		all += open
 		gauge(descInFlight, float64(s.inFlight.Load()), string(name))
 		out <- prometheus.MustNewConstMetric(descMoved, prometheus.CounterValue, float64(s.moved.Load()), string(name))
 		gauge(descInstances, float64(open), string(name), "open")
 		gauge(descInstances, float64(draining), string(name), "draining")
 		gauge(descInstances, float64(gone), string(name), "gone")
 	}
+	gauge(descOpen, float64(all))
 	gauge(descKeys, float64(f.d.bindings.len()))
 }
 
