@@ -194,10 +194,8 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 	if a, err := contracts.ReadAnswer(body); err == nil && a.Error != nil {
 		return a, nil
 	}
-	code := contracts.CodeInternal
+	var code contracts.Code
 	switch status {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnprocessableEntity:
-		code = contracts.CodeBadRequest
 	case http.StatusUnauthorized, http.StatusForbidden:
 		code = contracts.CodeForbidden
 	case http.StatusTooManyRequests:
@@ -205,7 +203,12 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 	case http.StatusServiceUnavailable:
 		code = contracts.CodeUnavailable
 	default:
-		if status/100 != 5 {
+		switch status / 100 {
+		case 4:
+			code = contracts.CodeBadRequest
+		case 5:
+			code = contracts.CodeInternal
+		default: // a redirection, above all: nobody is followed elsewhere
 			return contracts.Answer{}, errStatus
 		}
 	}

@@ -24,6 +24,12 @@ const (
 // ruleFunctions are those that an expression may use: none that loops over data, or makes more of it.
 var ruleFunctions = []string{"string", "lower", "upper", "trim", "len", "int"}
 
+// ruleInput is what an expression is about.
+type ruleInput struct {
+	Data   any    `expr:"data"`
+	Client string `expr:"client"`
+}
+
 // newRule compiles an expression.
 func newRule(text string) (rule, error) {
 	if text == "" {
@@ -32,7 +38,7 @@ func newRule(text string) (rule, error) {
 	if len(text) > ruleLength {
 		return rule{}, fmt.Errorf("key is longer than %d bytes", ruleLength)
 	}
-	options := []expr.Option{expr.Env(map[string]any{"data": any(nil), "client": ""}), expr.MaxNodes(ruleNodes), expr.DisableAllBuiltins()}
+	options := []expr.Option{expr.Env(ruleInput{}), expr.MaxNodes(ruleNodes), expr.DisableAllBuiltins()}
 	for _, f := range ruleFunctions {
 		options = append(options, expr.EnableBuiltin(f))
 	}
@@ -54,7 +60,7 @@ func (r rule) of(client contracts.ClientID, data []byte) (contracts.CallKey, err
 	if err := json.Unmarshal(data, &v); err != nil {
 		return "", errRule
 	}
-	out, err := expr.Run(r.program, map[string]any{"data": v, "client": string(client)})
+	out, err := expr.Run(r.program, ruleInput{v, string(client)})
 	if err != nil {
 		return "", errRule
 	}
