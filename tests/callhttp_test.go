@@ -77,35 +77,46 @@ func startTarget(t *testing.T, name string) *httpTarget {
 	return x
 }
 
-func overHTTP(key string, targets ...*httpTarget) fleet.Option {
-	s := calls.Service{Key: key, Health: "/healthz"}
+// overHTTP configures the service orders, and keyed, which is the same with a rule for its keys.
+func overHTTP(targets ...*httpTarget) fleet.Option {
+	s := calls.Service{Health: "/healthz"}
 	for _, x := range targets {
 		s.HTTP = append(s.HTTP, x.URL+"/rpc")
 	}
-	return fleet.Configure(func(c *node.Config) { c.Calls.Services = map[contracts.ServiceName]calls.Service{"orders": s} })
+	keyed := s
+	keyed.Key = "data.cart"
+	return fleet.Configure(func(c *node.Config) {
+		c.Calls.Services = map[contracts.ServiceName]calls.Service{"orders": s, "keyed": keyed}
+	})
 }
 
 func TestABackendMayBeHTTP(t *testing.T) {
 	t.Parallel()
 	one := startTarget(t, "one")
-	f := fleet.New(t, 1, overHTTP("data?.cart", one))
+	f := fleet.New(t, 1, overHTTP(one))
 	c := dialCaller(t, f, 0, "alice")
-	call := func(data string) (string, error) {
-		got, err := c.Call(t.Context(), "orders", []byte(data), client.CallOptions{Timeout: 20 * time.Second})
+	call := func(service contracts.ServiceName, data string) (string, error) {
+		got, err := c.Call(t.Context(), service, []byte(data), client.CallOptions{Timeout: 20 * time.Second})
 		return string(got), err
 	}
 	// The key comes from the data, by the rule.
-	got, err := call(`{"cart":"c-7"}`)
+	got, err := call("keyed", `{"cart":"c-7"}`)
 	if want := `{"at":"one","client":"alice","key":"c-7","id":"1","in_time":true,"session":32,"data":{"cart":"c-7"}}`; got != want || err != nil {
 		t.Errorf("%s, %v", got, err)
 	}
-	if got, err := call(`{"cart":7}`); !strings.Contains(got, `"key":"7"`) || err != nil {
+	if got, err := call("keyed", `{"cart":7}`); !strings.Contains(got, `"key":"7"`) || err != nil {
 		t.Errorf("a number as a key: %s, %v", got, err)
 	}
-	if _, err := call(`{"cart":"white space"}`); codeOf(err) != contracts.CodeBadRequest {
+	if _, err := call("keyed", `{"cart":"white space"}`); codeOf(err) != contracts.CodeBadRequest {
 		t.Errorf("what is no key: %v", err)
 	}
-	if got, err := call(`"pretty"`); got != `{"a":1}` && got != `{"a": 1}` || err != nil {
+	if _, err := call("keyed", `"no cart"`); codeOf(err) != contracts.CodeBadRequest {
+		t.Errorf("data that the rule does not fit: %v", err)
+	}
+	if got, err := call("keyed", `{"n":1}`); !strings.Contains(got, `"key":""`) || err != nil {
+		t.Errorf("data without a key: %s, %v", got, err)
+	}
+	if got, err := call("orders", `"pretty"`); got != `{"a":1}` && got != `{"a": 1}` || err != nil {
 		t.Errorf("line breaks: %s, %v", got, err)
 	}
 	for how, want := range map[string]contracts.Code{
@@ -113,7 +124,7 @@ func TestABackendMayBeHTTP(t *testing.T) {
 		"refuse": contracts.CodeBadRequest, "own": "no_such_cart", "fail": contracts.CodeInternal, "break": contracts.CodeUnavailable,
 	} {
 		before := one.executed.Load()
-		if got, err := call(`"` + how + `"`); codeOf(err) != want {
+		if got, err := call("orders", `"`+how+`"`); codeOf(err) != want {
 			t.Errorf("%s: %s, %v", how, got, err)
 		}
 		if n := one.executed.Load() - before; n != 1 {
@@ -123,7 +134,7 @@ func TestABackendMayBeHTTP(t *testing.T) {
 	if n := one.written.Load(); n > 64<<20 {
 		t.Errorf("%d bytes of an answer of 100 MiB were taken", n)
 	}
-	if got, err := call(`"after all that"`); err != nil {
+	if got, err := call("orders", `"after all that"`); err != nil {
 		t.Errorf("%s, %v", got, err)
 	}
 }
@@ -131,7 +142,7 @@ func TestABackendMayBeHTTP(t *testing.T) {
 func TestATargetThatIsAwayOrUnwellGetsNothing(t *testing.T) {
 	t.Parallel()
 	one, two, three := startTarget(t, "one"), startTarget(t, "two"), startTarget(t, "three")
-	f := fleet.New(t, 1, overHTTP("", one, two, three))
+	f := fleet.New(t, 1, overHTTP(one, two, three))
 	c := dialCaller(t, f, 0, "alice")
 	for i := range 30 {
 		if _, err := c.Call(t.Context(), "orders", []byte("1"), client.CallOptions{Key: contracts.CallKey(fmt.Sprint("k", i))}); err != nil {
@@ -145,7 +156,7 @@ func TestATargetThatIsAwayOrUnwellGetsNothing(t *testing.T) {
 	two.sick.Store(true)
 	fleet.Eventually(t, "only one target is taken for well", func() bool {
 		_, _ = c.Call(t.Context(), "orders", []byte("1"), client.CallOptions{})
-		return f.Nodes[0].Value("beeline_calls_open_instances") == 1
+		return f.Nodes[0].Value("beeline_calls_open_instances") == 2
 	})
 	before := two.executed.Load()
 	for i := range 30 {
@@ -157,5 +168,5 @@ func TestATargetThatIsAwayOrUnwellGetsNothing(t *testing.T) {
 		t.Errorf("a target that is not well got %d calls", n)
 	}
 	two.sick.Store(false)
-	fleet.Eventually(t, "the other is well again", func() bool { return f.Nodes[0].Value("beeline_calls_open_instances") == 2 })
+	fleet.Eventually(t, "the other is well again", func() bool { return f.Nodes[0].Value("beeline_calls_open_instances") == 4 })
 }
