@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -46,7 +47,26 @@ func newRule(text string) (rule, error) {
 	if err != nil {
 		return rule{}, fmt.Errorf("key is no expression such as data.cart: %w", err)
 	}
+	var l loops
+	node := p.Node()
+	ast.Walk(&node, &l)
+	if l.found {
+		return rule{}, errors.New("key loops over data, which an expression for every call may not")
+	}
 	return rule{p}, nil
+}
+
+// loops finds what loops: the functions that take a predicate cannot be disabled by name.
+type loops struct{ found bool }
+
+// Visit looks at one node.
+func (l *loops) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.PredicateNode:
+		l.found = true
+	case *ast.BinaryNode:
+		l.found = l.found || n.Operator == ".."
+	}
 }
 
 var errRule = errors.New("the service's rule for a key does not fit this data")
