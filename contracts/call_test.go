@@ -173,6 +173,9 @@ func TestSubjectsOfCalls(t *testing.T) {
 			t.Errorf("%q is taken for a subject of an answer", s)
 		}
 	}
+	if key := BindingKey("a", "orders", "cart-7"); len(key) != len("bl:a:call:{}")+26 || key == BindingKey("a", "orders", "cart-8") || key == BindingKey("a", "order", "s.cart-7") {
+		t.Errorf("%s", key)
+	}
 	if s, i, ok := ParseMissed("a", string(MissedSubject("a", "orders", "i-1"))); s != "orders" || i != "i-1" || !ok {
 		t.Errorf("%s, %s, %t", s, i, ok)
 	}

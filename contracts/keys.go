@@ -45,5 +45,6 @@ func SweepKey(c ClusterName) Key { return Key(KeyPrefix(c) + "sweep") }
 // BindingKey is the string that says which instance of a service has a message key: its id, until the key was idle for as
 // long as the service's configuration says.
 func BindingKey(c ClusterName, s ServiceName, k CallKey) Key {
-	return Key(KeyPrefix(c) + "call:" + string(s) + ":{" + string(k) + "}")
+	t := Address{ID: string(s) + "." + string(k)}.Token() // no name of a service has a dot
+	return Key(KeyPrefix(c) + "call:{" + string(t) + "}")
 }
