@@ -31,6 +31,19 @@ type ReportHandler interface {
 	Missed(s contracts.ServiceName, i contracts.InstanceID)
 }
 
+// Burster is told when answers that have come together are handed over, so that what they cause goes out together.
+type Burster interface {
+	Begin()
+	End()
+}
+
+const (
+	// answerQueue is how many answers may wait to be handed over. nats.go passes them on through a channel, so that one can see whether there
+	// are more; what has no room is dropped, and counted as any answer that is too late.
+	answerQueue = 1 << 14
+	answerBurst = 256 // handed over together, at most
+)
+
 const (
 	callParts = 16                    // parts of the table of calls, each with a lock of its own
 	callTick  = 20 * time.Millisecond // how often calls are looked at whose time may be over
@@ -44,6 +57,8 @@ type Calls struct {
 	cluster contracts.ClusterName
 	prefix  contracts.Subject
 	handler ReportHandler
+	burst   Burster
+	answers chan *nats.Msg
 	log     *slog.Logger
 	subs    []*nats.Subscription
 	stop    chan struct{}
@@ -67,20 +82,25 @@ type calling struct {
 	w        CallWaiter
 }
 
-// OpenCalls subscribes what a node needs to call services, and asks all instances to report.
-func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contracts.NodeID, h ReportHandler) (*Calls, error) {
+// OpenCalls subscribes what a node needs to call services, and asks all instances to report. b may be nil.
+func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contracts.NodeID, h ReportHandler, b Burster) (*Calls, error) {
 	x := &Calls{
-		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}),
+		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), burst: b,
+		answers: make(chan *nats.Msg, answerQueue),
 	}
 	x.seq.Store(rand.Uint64N(1 << 32)) // what is late for another start of this node finds nothing
 	for i := range x.parts {
 		x.parts[i].waiting = map[uint64]calling{}
 	}
+	answers, err := conn.nc.ChanSubscribe(string(x.prefix+">"), x.answers)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe %s: %w", x.prefix, err)
+	}
+	x.subs = append(x.subs, answers)
 	for _, s := range []struct {
 		subject contracts.Subject
 		handle  nats.MsgHandler
 	}{
-		{x.prefix + ">", x.answered},
 		{contracts.ReportWildcard(c), x.reported},
 		{contracts.MissedWildcard(c), x.missed},
 	} {
@@ -102,6 +122,7 @@ func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contr
 		return nil, fmt.Errorf("subscribe to services: %w", err)
 	}
 	x.work.Go(x.expire)
+	x.work.Go(x.deliver)
 	return x, nil
 }
 
@@ -179,6 +200,29 @@ func (x *Calls) end(seq, secret uint64, answer []byte, st contracts.Status) bool
 		c.w.Ended(answer, st)
 	}
 	return ok
+}
+
+// deliver hands over what comes, all that is there at a time together.
+func (x *Calls) deliver() {
+	for {
+		select {
+		case <-x.stop:
+			return
+		case m := <-x.answers:
+			x.deliverBurst(m)
+		}
+	}
+}
+
+func (x *Calls) deliverBurst(m *nats.Msg) {
+	if x.burst != nil {
+		x.burst.Begin()
+		defer x.burst.End()
+	}
+	x.answered(m)
+	for range min(len(x.answers), answerBurst) {
+		x.answered(<-x.answers)
+	}
 }
 
 // answered takes what comes for a call: an answer, or the server's word that nobody is there.

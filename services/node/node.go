@@ -107,7 +107,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if n.callBus, err = broker.OpenCalls(ctx, n.conn, n.cfg.Cluster, n.cfg.Node, n.calls); err != nil {
+	if n.callBus, err = broker.OpenCalls(ctx, n.conn, n.cfg.Cluster, n.cfg.Node, n.calls, n.edge); err != nil {
 		return err
 	}
 	n.calls.Start(ctx, n.callBus)

@@ -168,7 +168,7 @@ func serveRequester(ctx context.Context, p *process) error {
 				return nil, err
 			}
 		}
-		if q.calls, err = broker.OpenCalls(ctx, conn, "a", "requester", q); err != nil {
+		if q.calls, err = broker.OpenCalls(ctx, conn, "a", "requester", q, nil); err != nil {
 			return nil, err
 		}
 		defer q.calls.Close()
