@@ -9,6 +9,7 @@ package calls
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -102,10 +103,7 @@ func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	if len(old) >= maxServices {
 		return nil
 	}
-	all := make(map[contracts.ServiceName]*service, len(old)+1)
-	for n, s := range old {
-		all[n] = s
-	}
+	all := maps.Clone(old)
 	s := newService(d, name, d.cfg.of(name))
 	all[name] = s
 	d.services.Store(&all)

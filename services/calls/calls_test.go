@@ -166,6 +166,7 @@ func TestOnlyProofThatNobodyHasItSendsACallAgain(t *testing.T) {
 		contracts.StatusNobody: true, contracts.StatusTimeout: false, contracts.StatusUnsure: false, contracts.StatusUnavailable: false,
 	} {
 		bubble(t, nil, func(t *testing.T, r *rig) {
+			t.Helper()
 			r.reports("a", "b")
 			e := r.call(contracts.Call{})
 			first := r.bus.take()[0]
@@ -194,6 +195,7 @@ func TestOnlyProofThatNobodyHasItSendsACallAgain(t *testing.T) {
 func TestAnInstanceThatRefusesIsProof(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.reports("a", "b")
 		keyless, keyed := r.call(contracts.Call{}), r.call(contracts.Call{Key: "k"})
 		for _, p := range r.bus.take() {
@@ -213,6 +215,7 @@ func TestAnInstanceThatRefusesIsProof(t *testing.T) {
 func TestRetriesHaveABudget(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(c *Config) { c.Default.InFlight = 100_000 }, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.Reported(contracts.Report{Service: "s", Instance: "a", Epoch: 1, Capacity: 1 << 19, Weight: 1, Life: contracts.MaxReportLife})
 		r.Reported(contracts.Report{Service: "s", Instance: "b", Epoch: 1, Capacity: 1 << 19, Weight: 1, Life: contracts.MaxReportLife})
 		const calls = 2000
@@ -296,6 +299,7 @@ func (r *rig) service() *service { return (*r.services.Load())["s"] }
 func TestAnIdleKeyIsAskedForAgainBeforeTheTableForgetsIt(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(c *Config) { c.Default.KeyIdle = time.Minute }, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.reports("a")
 		call := func() {
 			t.Helper()
@@ -323,6 +327,7 @@ func TestAnIdleKeyIsAskedForAgainBeforeTheTableForgetsIt(t *testing.T) {
 func TestAnInstanceThatFailsIsLeftAloneForAWhile(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.reports("a", "b", "c")
 		share := func() (toA int) {
 			for range 300 {
@@ -370,27 +375,32 @@ func TestPoliciesChooseAsTheySay(t *testing.T) {
 	t.Parallel()
 	for policy, check := range map[Policy]func(t *testing.T, got map[contracts.InstanceID]int){
 		RoundRobin: func(t *testing.T, got map[contracts.InstanceID]int) {
+			t.Helper()
 			if got["a"] != 100 || got["b"] != 100 || got["c"] != 100 {
 				t.Errorf("%v", got)
 			}
 		},
 		Weighted: func(t *testing.T, got map[contracts.InstanceID]int) {
+			t.Helper()
 			if got["c"] < got["a"] || got["c"] < got["b"] || got["c"] < 120 {
 				t.Errorf("one with twice the weight of another got %v", got)
 			}
 		},
 		Hash: func(t *testing.T, got map[contracts.InstanceID]int) {
+			t.Helper()
 			if len(got) != 1 {
 				t.Errorf("calls of one client without a key went to %v", got)
 			}
 		},
 		LeastInflight: func(t *testing.T, got map[contracts.InstanceID]int) {
+			t.Helper()
 			if got["a"] < 80 || got["b"] < 80 || got["c"] < 80 {
 				t.Errorf("%v", got)
 			}
 		},
 	} {
 		bubble(t, func(c *Config) { c.Default.Policy = policy }, func(t *testing.T, r *rig) {
+			t.Helper()
 			r.reports("a", "b", "c")
 			if policy == Weighted {
 				r.Reported(contracts.Report{Service: "s", Instance: "c", Epoch: 1, Capacity: 10, Weight: 2, Life: contracts.MaxReportLife})
@@ -410,6 +420,7 @@ func TestPoliciesChooseAsTheySay(t *testing.T) {
 func TestWhatAServiceHasInFlightIsBounded(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(c *Config) { c.Default.InFlight = 5 }, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.reports("a")
 		var endings []*ending
 		for range 6 {
@@ -430,6 +441,7 @@ func TestWhatAServiceHasInFlightIsBounded(t *testing.T) {
 func TestKeysAreBounded(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(c *Config) { c.Keys = 64 }, func(t *testing.T, r *rig) {
+		t.Helper()
 		r.reports("a")
 		for i := range 1000 {
 			r.call(contracts.Call{Key: contracts.CallKey(fmt.Sprint("k", i))})

@@ -68,9 +68,9 @@ func (s *service) reported(r contracts.Report) {
 	}
 	again := r.Epoch > i.epoch
 	i.epoch, i.heard, i.stays = r.Epoch, time.Now(), r.Life
-	i.capacity.Store(int32(r.Capacity)) //nolint:gosec // bounded by ReadReport
-	i.waiting.Store(int32(r.Waiting))   //nolint:gosec // likewise
-	i.weight.Store(int32(r.Weight))     //nolint:gosec // likewise
+	i.capacity.Store(int32(r.Capacity))
+	i.waiting.Store(int32(r.Waiting))
+	i.weight.Store(int32(r.Weight))
 	i.others.Store(max(0, int32(min(r.InFlight, contracts.MaxCapacity))-i.sent.Load()))
 	changed := i.fit.Swap(!r.Ended) == r.Ended
 	changed = i.draining.Swap(r.Draining) != r.Draining || changed

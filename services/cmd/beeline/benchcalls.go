@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,12 +119,9 @@ type requester struct {
 func (q *requester) Reported(r contracts.Report) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, i := range q.instances {
-		if i == r.Instance {
-			return
-		}
+	if !slices.Contains(q.instances, r.Instance) {
+		q.instances = append(q.instances, r.Instance)
 	}
-	q.instances = append(q.instances, r.Instance)
 }
 
 // Missed has nothing to do here.
