@@ -55,7 +55,7 @@ func underFault(t *testing.T, f fault, idempotent bool) (all []try, each *sync.M
 	known(t, fl, 3)
 	var once sync.WaitGroup
 	var struck atomic.Bool
-	calls := sized(1500, 10_000)
+	calls := sized(1000, 10_000)
 	key := func(i int) contracts.CallKey {
 		// In the midst, and while the victim has calls.
 		if i > calls/3 && victim.InFlight() > 0 && struck.CompareAndSwap(false, true) {

@@ -169,7 +169,7 @@ func noKey(int) contracts.CallKey { return "" }
 
 func TestEveryAnswerGoesToTheRequestOfItsClient(t *testing.T) {
 	t.Parallel()
-	calls, keys := sized(6000, 100_000), sized(200, 2000)
+	calls, keys := sized(3000, 100_000), sized(200, 2000)
 	f := fleet.New(t, 2)
 	random := func() time.Duration { return rand.N(2 * time.Millisecond) }
 	var workers []*worker
@@ -232,7 +232,7 @@ func p99(all []try, match func(try) bool) time.Duration {
 
 func TestASlowInstanceHoldsUpOnlyItsOwn(t *testing.T) {
 	t.Parallel()
-	calls := sized(3000, 30_000)
+	calls := sized(1200, 30_000)
 	run := func(third time.Duration) (all []try, slow int64) {
 		f := fleet.New(t, 1)
 		var workers []*worker
@@ -254,10 +254,10 @@ func TestASlowInstanceHoldsUpOnlyItsOwn(t *testing.T) {
 	before, after := p99(alike, rest), p99(mixed, rest)
 	t.Logf("p99 of the rest %v, with a slow one %v; it got %d of %d calls", before, after, slow, calls)
 	// A loaded machine gets some slack at each change.
-	if after > before*3/2+sized(30*time.Millisecond, 0) {
+	if after > before*3/2+sized(500*time.Millisecond, 0) {
 		t.Errorf("p99 of the rest is %v, and was %v without a slow instance", after, before)
 	}
-	if slow == 0 || slow > int64(calls)/6 {
+	if slow == 0 || slow > int64(calls)/sized[int64](3, 6) {
 		t.Errorf("the slow instance got %d of %d calls", slow, calls)
 	}
 }

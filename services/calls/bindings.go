@@ -21,10 +21,12 @@ type Table interface {
 
 const (
 	bindingParts = 16
-	bindTime     = 500 * time.Millisecond // for one question to the table
-	tableRest    = time.Second            // for how long a table that did not answer is not asked
-	maxPlacings  = 1024                   // keys that are asked for at a time
-	knowTime     = time.Second            // after its start, within which a node has heard of all instances
+	// bindTime is for one question to the table. Longer than the table takes to find out that it cannot answer: an edge that goes by itself while
+	// another one is answered may give a key to another instance.
+	bindTime    = 5 * time.Second
+	tableRest   = time.Second // for how long a table that did not answer is not asked
+	maxPlacings = 1024        // keys that are asked for at a time
+	knowTime    = time.Second // after its start, within which a node has heard of all instances
 )
 
 // bindings is the part of the table that this node goes by. A binding may be used for as long as the table cannot have

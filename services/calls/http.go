@@ -191,8 +191,8 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 		}
 		return contracts.ReadAnswer(contracts.AppendAnswer(nil, contracts.Answer{Data: body}))
 	}
-	if a, _ := contracts.ReadAnswer(body); a.Error != nil { // what is no answer says nothing
-		return a, nil
+	if e := errorIn(body); e != nil {
+		return contracts.Answer{Error: e}, nil
 	}
 	var code contracts.Code
 	switch status {
@@ -213,6 +213,15 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 		}
 	}
 	return contracts.Answer{Error: &contracts.Error{Code: code, Message: "the service answered with HTTP status " + strconv.Itoa(status)}}, nil
+}
+
+// errorIn returns the error that a body is, or nil.
+func errorIn(body []byte) *contracts.Error {
+	a, err := contracts.ReadAnswer(body)
+	if err != nil {
+		return nil
+	}
+	return a.Error
 }
 
 // posted takes what became of a post.
