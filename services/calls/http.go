@@ -191,8 +191,8 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 		}
 		return contracts.ReadAnswer(contracts.AppendAnswer(nil, contracts.Answer{Data: body}))
 	}
-	if e := errorIn(body); e != nil {
-		return contracts.Answer{Error: e}, nil
+	if a, ok := errorIn(body); ok {
+		return a, nil
 	}
 	var code contracts.Code
 	switch status {
@@ -215,13 +215,10 @@ func readHTTP(status int, body []byte) (contracts.Answer, error) {
 	return contracts.Answer{Error: &contracts.Error{Code: code, Message: "the service answered with HTTP status " + strconv.Itoa(status)}}, nil
 }
 
-// errorIn returns the error that a body is, or nil.
-func errorIn(body []byte) *contracts.Error {
+// errorIn tells whether a body is an answer with an error, and returns it.
+func errorIn(body []byte) (contracts.Answer, bool) {
 	a, err := contracts.ReadAnswer(body)
-	if err != nil {
-		return nil
-	}
-	return a.Error
+	return a, err == nil && a.Error != nil
 }
 
 // posted takes what became of a post.
