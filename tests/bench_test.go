@@ -68,6 +68,15 @@ func TestBenchOfSaturatedDirectAddsUp(t *testing.T) {
 	positive(t, r, "delivered_per_s", "cpu_us_per_delivery")
 }
 
+func TestBenchOfCallsAddsUp(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "calls", "--connections", "2", "--window", "4", "--warm-up", "100ms", "--for", "300ms", "--floor")
+	positive(t, r, "calls_per_s", "cpu_us_per_call", "cpu_us_per_call.nats", "latency_p50_ms", "floor_request_us", "ratio_to_request")
+	if r.Sent != r.Outcomes["answered"] {
+		t.Errorf("%d sent, %v", r.Sent, r.Outcomes)
+	}
+}
+
 func TestBenchOfFanoutAddsUp(t *testing.T) {
 	t.Parallel()
 	r := benchReport(t, "fanout", "--members", "20", "--rate", "50", "--warm-up", "100ms", "--for", "400ms")
