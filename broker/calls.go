@@ -162,6 +162,9 @@ func (x *Calls) Missed(s contracts.ServiceName, i contracts.InstanceID) {
 	_ = x.conn.nc.Publish(string(contracts.MissedSubject(x.cluster, s, i)), nil) // they find out for themselves, later
 }
 
+// Connected tells whether there is a connection, over which reports can come.
+func (x *Calls) Connected() bool { return x.conn.Connected() }
+
 // Abandon ends all calls that an instance has, with contracts.StatusUnsure.
 func (x *Calls) Abandon(s contracts.ServiceName, i contracts.InstanceID) {
 	to := contracts.InstanceSubject(x.cluster, s, i)

@@ -106,6 +106,9 @@ func (x *call) goTo(to *instance) {
 	case !to.room():
 		x.refused(errBusy)
 		return
+	case time.Now().After(x.deadline): // it has waited for the table of keys
+		x.finish(contracts.CallTimeout, nil, errLate)
+		return
 	}
 	x.at, x.sent = to, time.Now()
 	x.tries++

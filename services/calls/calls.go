@@ -27,6 +27,8 @@ type Bus interface {
 	Abandon(s contracts.ServiceName, i contracts.InstanceID)
 	// Missed tells all nodes that an instance is not there.
 	Missed(s contracts.ServiceName, i contracts.InstanceID)
+	// Connected tells whether reports can come.
+	Connected() bool
 }
 
 // Done is told once what became of a call: data if it was answered, else the problem. It is called from any goroutine, and
@@ -124,11 +126,19 @@ func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID)
 func (d *Dispatcher) watch() {
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
+	var deaf time.Time
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
 		case now := <-tick.C:
+			// A node that is cut off hears no reports, which says nothing of the instances; nor does it when it has just come back.
+			if !d.bus().Connected() {
+				deaf = now.Add(knowTime)
+			}
+			if now.Before(deaf) {
+				continue
+			}
 			for _, s := range *d.services.Load() {
 				probe, dead, lost := s.watch(now)
 				for _, i := range probe {
@@ -209,3 +219,4 @@ func (idle) Call(_ contracts.ServiceName, _ contracts.InstanceID, _ []byte, _ ti
 }
 func (idle) Abandon(contracts.ServiceName, contracts.InstanceID) {}
 func (idle) Missed(contracts.ServiceName, contracts.InstanceID)  {}
+func (idle) Connected() bool                                     { return false }

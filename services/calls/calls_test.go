@@ -52,6 +52,8 @@ func (b *busFake) Missed(_ contracts.ServiceName, i contracts.InstanceID) {
 	b.missed = append(b.missed, i)
 }
 
+func (*busFake) Connected() bool { return true }
+
 // take returns what is on its way.
 func (b *busFake) take() []parcel {
 	synctest.Wait()
