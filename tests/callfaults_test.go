@@ -174,3 +174,41 @@ func TestCallsInFlightHearWithinASecondThatTheirInstanceIsGone(t *testing.T) {
 		})
 	}
 }
+
+func TestKeysStayWhenAnEdgeWasCutOff(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 2)
+	short := func(o *backend.Options) { o.Life = time.Second }
+	for _, id := range []contracts.InstanceID{"w0", "w1", "w2"} {
+		work(t, f.NATS.URL(), id, nil, at(0), short)
+	}
+	known(t, f, 3)
+	conns := dialCallers(t, f, 2)
+	owner := map[contracts.CallKey]contracts.InstanceID{}
+	check := func(what string, conns []*client.Client) {
+		t.Helper()
+		for _, x := range many(t, conns, 120, 4, func(i int) contracts.CallKey { return contracts.CallKey(fmt.Sprint("k", i%40)) }, callWithKey("")) {
+			if x.err != nil {
+				t.Errorf("%s: call %d: %v", what, x.n, x.err)
+				continue
+			}
+			if was := owner[x.key]; was != "" && was != x.answer.Instance {
+				t.Errorf("%s: key %s was on %s and on %s", what, x.key, was, x.answer.Instance)
+			}
+			owner[x.key] = x.answer.Instance
+		}
+	}
+	check("before", conns)
+	f.Nodes[1].NATSLink.Cut()
+	fleet.Eventually(t, "the second edge is cut off", func() bool {
+		_, err := conns[1].Call(t.Context(), "work", []byte(`{"n":1,"client":"c1"}`), client.CallOptions{})
+		return codeOf(err) == contracts.CodeUnavailable
+	})
+	began := time.Now()
+	fleet.Eventually(t, "what it last heard does not stand any more", func() bool { return time.Since(began) > 3*time.Second/2 })
+	check("over the other", conns[:1])
+	before := f.Nodes[1].Value("beeline_nats_reconnects_total")
+	f.Nodes[1].NATSLink.Restore()
+	fleet.Eventually(t, "it is back", func() bool { return f.Nodes[1].Value("beeline_nats_reconnects_total") > before })
+	check("after", conns)
+}

@@ -123,10 +123,17 @@ type try struct {
 // many makes n calls from several goroutines per connection, and returns what became of each.
 func many(t *testing.T, conns []*client.Client, n, atOnce int, key func(int) contracts.CallKey, o client.CallOptions) []try {
 	t.Helper()
+	return manyAs(t, conns, 0, n, atOnce, key, o)
+}
+
+// manyAs is many for connections of which the first is that of the client with a number.
+func manyAs(t *testing.T, conns []*client.Client, first, n, atOnce int, key func(int) contracts.CallKey, o client.CallOptions) []try {
+	t.Helper()
 	all := make([]try, n)
 	var next atomic.Int64
 	var callers sync.WaitGroup
 	for at, c := range conns {
+		at += first
 		for range atOnce {
 			callers.Go(func() {
 				for {
