@@ -154,3 +154,16 @@ func (c *Conn) Close(ctx context.Context) {
 	}
 	c.nc.Close()
 }
+
+// Drain works off what has come for the subscriptions, sends what was published meanwhile, and closes the connection; at the latest when
+// ctx ends.
+func (c *Conn) Drain(ctx context.Context) {
+	closed := c.nc.StatusChanged(nats.CLOSED)
+	if c.nc.Drain() == nil {
+		select {
+		case <-closed:
+		case <-ctx.Done():
+		}
+	}
+	c.nc.Close()
+}

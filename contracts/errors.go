@@ -22,6 +22,8 @@ const (
 type Error struct {
 	Code    Code   `json:"code"`
 	Message string `json:"message"`
+	// Unsure says, of a call, that it may have been carried out all the same.
+	Unsure bool `json:"unsure,omitempty"`
 }
 
 // Error returns the code and the message.

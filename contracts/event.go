@@ -55,6 +55,8 @@ type OK struct {
 
 	Members []ClientID `json:"members,omitempty"` // of members: a page, in the order of their bytes
 	More    bool       `json:"more,omitempty"`    // of members: there are more after the last of them
+
+	Data json.RawMessage `json:"data,omitempty"` // of a call: what the backend answered
 }
 
 // Moving says that the node is about to close this connection with [CloseRestart]. URL is where to connect instead;

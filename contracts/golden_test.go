@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // The golden files are described in testdata/README.md. Other implementations are held to the same ones.
@@ -111,7 +112,13 @@ type requestForm struct {
 
 	Clients []ClientID `json:"clients,omitempty"`
 	After   ClientID   `json:"after,omitempty"`
-	Limit   int        `json:"limit,omitempty"`
+
+	Service    string `json:"service,omitempty"`
+	Key        string `json:"key,omitempty"`
+	TimeoutMS  int64  `json:"timeout_ms,omitempty"`
+	Idempotent bool   `json:"idempotent,omitempty"`
+
+	Limit int `json:"limit,omitempty"`
 }
 
 type errorForm struct {
@@ -122,13 +129,20 @@ type errorForm struct {
 
 var opNames = map[Op]string{
 	OpAuth: "auth", OpSend: "send", OpPing: "ping", OpJoin: "join", OpLeave: "leave", OpPublish: "publish",
-	OpWatch: "watch", OpUnwatch: "unwatch", OpMembers: "members", OpPong: "pong",
+	OpWatch: "watch", OpUnwatch: "unwatch", OpMembers: "members", OpCall: "call", OpPong: "pong",
 }
 
 func formOf(r Request) *requestForm {
 	if r.Op == OpMembers {
 		q := r.Members
 		return &requestForm{Op: "members", ID: idOf(r), Group: string(q.Group), After: q.After, Limit: q.Limit}
+	}
+	if r.Op == OpCall {
+		c := r.Call
+		return &requestForm{
+			Op: "call", ID: idOf(r), Service: string(c.Service), Key: string(c.Key), Data: string(c.Data), TimeoutMS: c.Timeout.Milliseconds(),
+			Idempotent: c.Idempotent,
+		}
 	}
 	return &requestForm{
 		Op: opNames[r.Op], ID: idOf(r), Token: r.Auth.Token, Client: string(r.Auth.Client), Device: r.Auth.Device,
@@ -150,6 +164,11 @@ func encodeRequest(tb testing.TB, f *requestForm) []byte {
 		return AppendAuth(nil, Auth{Token: f.Token, Client: ClientID(f.Client), Device: f.Device})
 	case "send":
 		return AppendSend(nil, *f.ID, ClientID(f.To), []byte(f.Data))
+	case "call":
+		return AppendCall(nil, *f.ID, Call{
+			Service: ServiceName(f.Service), Key: CallKey(f.Key), Data: []byte(f.Data), Timeout: time.Duration(f.TimeoutMS) * time.Millisecond,
+			Idempotent: f.Idempotent,
+		})
 	case "join":
 		return AppendGroup(nil, *f.ID, OpJoin, GroupName(f.Group))
 	case "leave":
@@ -225,6 +244,7 @@ type okForm struct {
 	Status Outcome     `json:"status,omitempty"`
 	Nodes  int         `json:"nodes,omitempty"`
 	Online *[]ClientID `json:"online,omitempty"`
+	Data   string      `json:"data,omitempty"` // the value's text
 }
 
 type msgForm struct {
@@ -236,7 +256,7 @@ type msgForm struct {
 func eventFormOf(e Event) *eventForm {
 	f := &eventForm{ID: e.ID, Ready: e.Ready, Error: e.Error, Pong: e.Pong, Moving: e.Moving, Presence: e.Presence, Ping: e.Ping, Close: e.Close}
 	if e.OK != nil {
-		f.OK = &okForm{Status: e.OK.Status, Nodes: e.OK.Nodes}
+		f.OK = &okForm{Status: e.OK.Status, Nodes: e.OK.Nodes, Data: string(e.OK.Data)}
 		if e.OK.Online != nil {
 			f.OK.Online = &e.OK.Online
 		}
@@ -262,6 +282,8 @@ func encodeEvent(tb testing.TB, f *eventForm) []byte {
 		return EncodeMsg(f.Msg.From, []byte(f.Msg.Data))
 	case f.OK != nil && f.OK.Status == Sent:
 		return AppendSent(nil, *f.ID, f.OK.Nodes)
+	case f.OK != nil && f.OK.Data != "":
+		return AppendAnswered(nil, *f.ID, []byte(f.OK.Data))
 	case f.OK != nil && f.OK.Online != nil:
 		return AppendOnline(nil, *f.ID, *f.OK.Online)
 	case f.OK != nil && f.OK.Status == "":

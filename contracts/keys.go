@@ -41,3 +41,10 @@ func OriginKey(c ClusterName, i int) Key {
 
 // SweepKey is the lock of the one node that looks for dead records at a time.
 func SweepKey(c ClusterName) Key { return Key(KeyPrefix(c) + "sweep") }
+
+// BindingKey is the string that says which instance of a service has a message key: its id, until the key was idle for as
+// long as the service's configuration says.
+func BindingKey(c ClusterName, s ServiceName, k CallKey) Key {
+	t := Address{ID: string(s) + "." + string(k)}.Token() // no name of a service has a dot
+	return Key(KeyPrefix(c) + "call:{" + string(t) + "}")
+}

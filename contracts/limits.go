@@ -37,6 +37,8 @@ const (
 	MaxNodeURL = 256
 	MaxNodeTCP = 128
 	MaxWeight  = 100
+	// MaxErrorMessage bounds the text of an error that a backend answers with, in bytes.
+	MaxErrorMessage = 1024
 	// Shards is the number of subjects on which a node is reached. Each is worked off by a goroutine of its own; an
 	// address always has the same, which keeps the order per recipient.
 	Shards = 4
@@ -46,6 +48,8 @@ const (
 const (
 	// DefaultHeartbeat is how often an edge pings a client.
 	DefaultHeartbeat = 25 * time.Second
+	// MaxCallTimeout is the longest that a client may have a call wait for its answer.
+	MaxCallTimeout = time.Minute
 	// LeaseTTL is how long a node counts as alive after it last renewed its lease.
 	LeaseTTL = 5 * time.Second
 	// LeaseRenewal is how often a node renews its lease: three tries fit into a TTL.

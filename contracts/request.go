@@ -24,6 +24,7 @@ const (
 	OpWatch
 	OpUnwatch
 	OpMembers
+	OpCall
 	OpPong // the answer to a server's ping over raw TCP; has no answer itself
 )
 
@@ -39,6 +40,8 @@ type Request struct {
 	Clients []ClientID // of an OpWatch or OpUnwatch: 1 to [MaxWatch]
 
 	Members MembersQuery // of an OpMembers
+
+	Call Call // of an OpCall
 }
 
 // Auth is how a client says who it is: by a token or, where the edge allows that (dev), by name.
@@ -106,7 +109,7 @@ func decodeOp(req *Request, op *member, n int) *Error {
 	}
 	switch {
 	case op == nil:
-		return newError(CodeBadRequest, "no operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
+		return newError(CodeBadRequest, "no operation: one of auth, send, call, join, leave, publish, watch, unwatch, members, ping")
 	case n != want:
 		return newError(CodeBadRequest, "more than one operation: each object has one, and one id")
 	}
@@ -120,6 +123,9 @@ func decodeOp(req *Request, op *member, n int) *Error {
 			return newError(CodeBadRequest, "send needs an id")
 		}
 		return req.Send.decode(op.value)
+	case "call":
+		req.Op = OpCall
+		return req.decodeCall(op.value)
 	case "join", "leave", "publish":
 		return req.decodeGroup(string(op.name), op.value)
 	case "watch":
@@ -143,11 +149,11 @@ func decodeOp(req *Request, op *member, n int) *Error {
 		_, bad := decodeFields("pong", op.value)
 		return bad
 	}
-	return newError(CodeBadRequest, "unknown operation: one of auth, send, join, leave, publish, watch, unwatch, members, ping")
+	return newError(CodeBadRequest, "unknown operation: one of auth, send, call, join, leave, publish, watch, unwatch, members, ping")
 }
 
 // maxFields is the most that an operation has.
-const maxFields = 3
+const maxFields = 5
 
 // decodeFields reads the object of an operation, returns the raw values of the fields with these names, nil for one that is
 // not there, and refuses what has another name or comes twice: a client that misspells a field, or tries to set one that is

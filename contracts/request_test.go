@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -180,6 +181,11 @@ func FuzzDecodeRequest(f *testing.F) {
 		case OpMembers:
 			again, err := DecodeRequest(AppendMembers(nil, req.ID, req.Members))
 			if err != nil || again.Op != req.Op || again.ID != req.ID || again.Members != req.Members {
+				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
+			}
+		case OpCall:
+			again, err := DecodeRequest(AppendCall(nil, req.ID, req.Call))
+			if err != nil || again.Op != req.Op || again.ID != req.ID || !reflect.DeepEqual(again.Call, req.Call) {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}
 		case OpPing, OpPong:

@@ -21,7 +21,7 @@ var rules = []struct {
 	{"contracts/tickettest/", []string{"contracts"}, "what tests share about tickets needs tickets only"},
 	{"contracts/", nil, "contracts is what others agree on: it depends on nobody"},
 	{"broker/", []string{"contracts", "broker"}, "broker carries; what it carries is decided above it"},
-	{"services/cmd/", []string{"contracts", "broker", "services", "tools/client", "tools/bench"}, "the commands sit on top of the services; tools/client and tools/bench are leaves that import contracts only"},
+	{"services/cmd/", []string{"contracts", "broker", "services", "tools/client", "tools/backend", "tools/bench"}, "the commands sit on top of the services; tools/client and tools/bench are leaves that import contracts only"},
 	{"services/node/", []string{"contracts", "broker", "services"}, "node wires the services, and nothing below it knows it"},
 	{"services/apikey/", nil, "apikey is a leaf that whoever serves backends imports: it knows nothing of what they ask"},
 	{"services/registryserver/", []string{"contracts", "services/apikey", "services/presence", "services/token", "services/hook", "services/registry", "services/httpserver"}, "registryserver wires a registry's process, as node does a node's, and nothing below it knows it"},
@@ -30,6 +30,7 @@ var rules = []struct {
 	{"services/gateway/", []string{"contracts", "services/gateway"}, "services do not import each other: declare an interface, and let gatewayserver pass it in"},
 	{"services/registry/", []string{"contracts", "services/registry", "services/rendezvous", "services/fleetview", "services/apikey"}, "services do not import each other: declare an interface, and let registryserver pass it in; rendezvous, fleetview and apikey are leaves that those who must agree share"},
 	{"services/fleetview/", []string{"contracts"}, "fleetview is a leaf: several import it, since they must believe the same of a fleet"},
+	{"services/calls/", []string{"contracts", "broker", "services/calls", "services/rendezvous"}, "services do not import each other: declare an interface, and let node pass it in; edges that cannot ask the table of keys must agree on an order, as rendezvous computes it"},
 	{"services/rendezvous/", []string{"contracts", "services/rendezvous"}, "rendezvous is a leaf: several services import it, since they must agree on every bit of it"},
 	{"services/presence/presencetest", []string{"contracts", "services/presence"}, "a conformance suite knows its own package only"},
 	{"services/edge/", []string{"contracts", "broker", "services/edge"}, "services do not import each other: declare an interface, and let node pass it in"},
@@ -40,6 +41,7 @@ var rules = []struct {
 	{"services/token/", []string{"services/token"}, "services do not import each other: declare an interface, and let node pass it in"},
 	{"tools/client/", []string{"contracts", "tools/client"}, "the client library is for programs that know nothing of the servers"},
 	{"tools/bench/", []string{"contracts", "tools/bench", "tools/client"}, "what measures the servers knows of them what any client does, and is charged to nobody"},
+	{"tools/backend/", []string{"contracts", "broker", "tools/backend"}, "the backend library is for services that know nothing of the servers; it reaches NATS as they do, through broker"},
 	{"tools/", []string{"contracts", "broker", "services", "tools"}, "tools may use all but the tests"},
 	{"tests/", []string{"contracts", "broker", "services", "tools", "tests"}, ""},
 }
@@ -50,6 +52,7 @@ var alone = map[string]string{
 	"github.com/redis/":           "services/presence/",
 	"github.com/olahol/melody":    "services/edge/",
 	"github.com/golang-jwt/":      "services/token/",
+	"github.com/expr-lang/":       "services/calls/",
 	"github.com/cespare/xxhash/":  "services/rendezvous/",
 	"github.com/alecthomas/kong":  "services/cmd/",
 	"github.com/pires/":           "services/", // node reads the header, and gateway writes it

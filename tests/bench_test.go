@@ -84,6 +84,15 @@ func TestBenchOfAGatewayAddsUp(t *testing.T) {
 	}
 }
 
+func TestBenchOfCallsAddsUp(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "calls", "--self", "--connections", "2", "--window", "4", "--warm-up", "100ms", "--for", "300ms", "--floor")
+	positive(t, r, "calls_per_s", "cpu_us_per_call", "cpu_us_per_call.nats", "latency_p50_ms", "floor_request_us", "ratio_to_request")
+	if r.Sent != r.Outcomes["answered"] {
+		t.Errorf("%d sent, %v", r.Sent, r.Outcomes)
+	}
+}
+
 func TestBenchOfFanoutAddsUp(t *testing.T) {
 	t.Parallel()
 	r := benchReport(t, "fanout", "--self", "--members", "20", "--rate", "50", "--warm-up", "100ms", "--for", "400ms")

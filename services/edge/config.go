@@ -31,6 +31,7 @@ type Config struct {
 	Groups       int // that one session may be in
 	Watches      int // clients whose presence one session may watch
 	InFlight     int // unanswered messages of one session; over it a send is rate_limited
+	Calls        int // unanswered calls of one session; over it a call is rate_limited
 
 	AuthTimeout time.Duration // from the connection to a valid auth
 	Heartbeat   time.Duration // between pings to a client; one that does not answer within a fifth more is cut off
@@ -59,6 +60,7 @@ func DefaultConfig() Config {
 		Groups:       100,
 		Watches:      1000,
 		InFlight:     1024,
+		Calls:        256,
 		AuthTimeout:  5 * time.Second,
 		Heartbeat:    contracts.DefaultHeartbeat,
 		AckTimeout:   250 * time.Millisecond,
@@ -81,8 +83,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("max-frame must be from 1024 to %d bytes", contracts.MaxMaxFrame)
 	case c.QueueBytes < c.MaxFrame:
 		return fmt.Errorf("queue-bytes must be at least max-frame (%d)", c.MaxFrame)
-	case c.MaxSessions < 1 || c.MaxAnonymous < 1 || c.MaxPerClient < 1 || c.Routes < routeParts || c.Groups < 0 || c.Watches < 0 || c.Linger < 0 || c.WaitingBytes < c.MaxFrame || c.InFlight < 1 || c.RateStrikes < 1:
-		return fmt.Errorf("max-sessions, max-per-client, max-anonymous, in-flight and rate-strikes must be positive, routes at least 16, max-groups, max-watches and linger not negative, waiting-bytes at least max-frame")
+	case c.MaxSessions < 1 || c.MaxAnonymous < 1 || c.MaxPerClient < 1 || c.Routes < routeParts || c.Groups < 0 || c.Watches < 0 || c.Linger < 0 || c.WaitingBytes < c.MaxFrame || c.InFlight < 1 || c.Calls < 1 || c.RateStrikes < 1:
+		return fmt.Errorf("max-sessions, max-per-client, max-anonymous, in-flight, max-calls and rate-strikes must be positive, routes at least 16, max-groups, max-watches and linger not negative, waiting-bytes at least max-frame")
 	case c.AuthTimeout <= 0 || c.Heartbeat < time.Second || c.AckTimeout <= 0 || c.WriteTime <= 0:
 		return fmt.Errorf("auth-timeout, ack-timeout and write-time must be positive, heartbeat at least 1s")
 	case c.MessageRate < 0 || c.ByteRate < 0 || c.MessageBurst < 1 || c.ByteBurst < c.MaxFrame:

@@ -62,6 +62,7 @@ type Identity struct {
 	Send    Permissions // to whom it may send
 	Watch   Permissions // whose presence it may watch
 	Groups  Permissions // which groups it may join, and publish to
+	Call    Permissions // which services it may call
 }
 
 // Permissions tells which ids something is allowed for.
@@ -86,6 +87,7 @@ type Edge struct {
 	dir     Directory
 	auth    Authenticator
 	arbiter Arbiter // may be nil
+	caller  Caller  // may be nil
 	courier Courier
 	log     *slog.Logger
 	metrics *metrics
@@ -132,6 +134,7 @@ type Options struct {
 	Auth      Authenticator
 	Arbiter   Arbiter // nil: tokens decide alone
 	News      News    // its zero value: nobody is told
+	Caller    Caller  // nil: there are no services to call
 
 	// Blip is how long the directory may refuse a record before whoever comes is let in without one. It should be longer
 	// than other nodes need to notice that the directory is away: who did not would take what is missing for gone when it is
@@ -144,7 +147,7 @@ type Options struct {
 func New(cfg Config, o Options) *Edge {
 	e := &Edge{
 		cfg: cfg, blip: o.Blip, cluster: o.Cluster, node: o.Node, epoch: o.Epoch,
-		dir: o.Directory, auth: o.Auth, arbiter: o.Arbiter, log: o.Logger,
+		dir: o.Directory, auth: o.Auth, arbiter: o.Arbiter, caller: o.Caller, log: o.Logger,
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

@@ -11,6 +11,8 @@ import (
 // metrics counts what the edge does. Hot counters are kept as children, so that counting is one atomic addition.
 type metrics struct {
 	messages           prometheus.Counter
+	calls              prometheus.Counter
+	callOutcomes       map[contracts.CallOutcome]prometheus.Counter
 	outcomes           map[contracts.Outcome]prometheus.Counter
 	written            prometheus.Counter
 	lost               prometheus.Counter
@@ -28,13 +30,14 @@ type metrics struct {
 }
 
 func newMetrics(e *Edge) *metrics {
-	m := &metrics{outcomes: map[contracts.Outcome]prometheus.Counter{}}
+	m := &metrics{outcomes: map[contracts.Outcome]prometheus.Counter{}, callOutcomes: map[contracts.CallOutcome]prometheus.Counter{}}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "beeline_edge_" + name, Help: help})
 		m.all = append(m.all, c)
 		return c
 	}
 	m.messages = counter("messages_total", "Messages read from clients and backends. Each ends in one outcome.")
+	m.calls = counter("calls_total", "Calls read from clients. Each ends in one outcome.")
 	m.written = counter("deliveries_total", "Frames with a receipt that were written to a recipient's connection.")
 	m.lost = counter("deliveries_dropped_total", "Frames with a receipt that a recipient's connection took and could not write.")
 	m.refusedConnections = counter("connections_refused_total", "Connections refused before the upgrade.")
@@ -53,10 +56,16 @@ func newMetrics(e *Edge) *metrics {
 	for _, o := range contracts.Outcomes {
 		m.outcomes[o] = outcomes.WithLabelValues(string(o))
 	}
+	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "beeline_edge_call_outcomes_total", Help: "Ends of calls, by outcome. Their sum is calls_total less what is in flight.",
+	}, []string{"outcome"})
+	for _, o := range contracts.CallOutcomes {
+		m.callOutcomes[o] = calls.WithLabelValues(string(o))
+	}
 	m.closes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "beeline_edge_closes_total", Help: "Connections ended, by close code. 1000: by the client.",
 	}, []string{"code"})
-	m.all = append(m.all, outcomes, m.closes,
+	m.all = append(m.all, outcomes, calls, m.closes,
 		gauge("sessions", "Connections that are logged in.", func() float64 { return float64(e.Sessions()) }),
 		gauge("connections", "Connections, logged in or not.", func() float64 { return float64(e.open.Load()) }),
 		count("route_hits_total", "Messages whose way was known.", func() float64 { return float64(e.routes.counters.hits.Load()) }),

@@ -57,8 +57,11 @@ func (s *Session) lines(frame []byte) {
 func (s *Session) request(line []byte, now time.Time, within bool) bool {
 	decoded, bad := contracts.DecodeRequest(line)
 	req := &decoded
-	if req.Op == contracts.OpSend || req.Op == contracts.OpPublish {
+	switch req.Op {
+	case contracts.OpSend, contracts.OpPublish:
 		s.edge.metrics.messages.Inc()
+	case contracts.OpCall:
+		s.edge.metrics.calls.Inc()
 	}
 	if !within || !s.requests.AllowN(now, 1) {
 		return s.overRate(req)
@@ -81,6 +84,8 @@ func (s *Session) request(line []byte, now time.Time, within bool) bool {
 		s.send(req)
 	case req.Op == contracts.OpPublish:
 		s.publish(req)
+	case req.Op == contracts.OpCall:
+		s.call(req)
 	case req.Op == contracts.OpJoin:
 		s.joinGroup(req)
 	case req.Op == contracts.OpLeave:
@@ -129,10 +134,13 @@ func (s *Session) contain() {
 	}
 }
 
-// count counts the outcome of a request that was refused, if it was a message.
+// count counts the outcome of a request that was refused, if it was a message or a call.
 func (s *Session) count(req *contracts.Request, o contracts.Outcome) {
-	if req.Op == contracts.OpSend || req.Op == contracts.OpPublish {
+	switch req.Op {
+	case contracts.OpSend, contracts.OpPublish:
 		s.edge.metrics.outcome(o)
+	case contracts.OpCall:
+		s.edge.metrics.callOutcomes[contracts.CallOutcome(o)].Inc() // those of a refusal have the same names
 	}
 }
 

@@ -47,6 +47,7 @@ type Session struct {
 	device   string
 
 	inFlight atomic.Int32 // messages that wait for their outcome
+	calls    atomic.Int32 // calls that do
 
 	mu        sync.Mutex // guards the following
 	queue     queue

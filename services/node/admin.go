@@ -58,6 +58,7 @@ func (n *Node) register() {
 	if n.api != nil {
 		r.MustRegister(n.api.Collectors()...)
 	}
+	r.MustRegister(n.calls.Collectors()...)
 	counter := func(name, help string, f func() uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "beeline_" + name, Help: help}, func() float64 { return float64(f()) }))
 	}
@@ -71,5 +72,7 @@ func (n *Node) register() {
 	counter("bus_unsent_total", "Node messages not sent for want of a connection.", func() uint64 { return n.bus.Stats().Unsent })
 	counter("bus_dropped_total", "Node messages dropped because this node could not keep up.", func() uint64 { return n.bus.Stats().Dropped })
 	counter("bus_malformed_total", "Node messages that were not of a known version.", func() uint64 { return n.bus.Stats().Malformed })
+	counter("calls_strays_total", "Answers of services that nobody waits for: too late, a second one, or for a call of somebody else.", func() uint64 { return n.callBus.Stats().Strays })
+	counter("calls_malformed_total", "Reports of service instances that were none.", func() uint64 { return n.callBus.Stats().Malformed })
 	counter("nats_reconnects_total", "Times that the connection to NATS was lost and made again.", n.conn.Reconnects)
 }

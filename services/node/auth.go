@@ -21,6 +21,7 @@ type authenticator struct {
 	anonymous bool
 	send      edge.Permissions // for clients whose token has no send claim; one for all of them, as are the others
 	watch     edge.Permissions // for clients whose token has no watch claim
+	call      edge.Permissions // for clients whose token has no call claim
 	groups    edge.Permissions // for clients whose token has no groups claim
 }
 
@@ -39,7 +40,11 @@ func newAuthenticator(cfg Config) (*authenticator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: allow-watch: %w", ErrConfig, err)
 	}
-	a := &authenticator{anonymous: cfg.Anonymous, send: send, groups: groups, watch: watch}
+	call, err := token.NewPatterns(cfg.AllowCall...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: allow-call: %w", ErrConfig, err)
+	}
+	a := &authenticator{anonymous: cfg.Anonymous, send: send, groups: groups, watch: watch, call: call}
 	if len(cfg.TokenKeys) == 0 {
 		return a, nil
 	}
@@ -68,7 +73,7 @@ func (a *authenticator) Token(s string) (edge.Identity, error) {
 	}
 	return edge.Identity{
 		Client: contracts.ClientID(c.Client), Expires: c.Expires,
-		Send: or(c.Send, a.send), Groups: or(c.Groups, a.groups), Watch: or(c.Watch, a.watch),
+		Send: or(c.Send, a.send), Groups: or(c.Groups, a.groups), Watch: or(c.Watch, a.watch), Call: or(c.Call, a.call),
 	}, nil
 }
 
@@ -88,5 +93,5 @@ func (a *authenticator) Name(c contracts.ClientID) (edge.Identity, error) {
 	case c == "":
 		return edge.Identity{}, errNameNeeded
 	}
-	return edge.Identity{Client: c, Send: a.send, Groups: a.groups, Watch: a.watch}, nil
+	return edge.Identity{Client: c, Send: a.send, Groups: a.groups, Watch: a.watch, Call: a.call}, nil
 }

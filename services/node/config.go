@@ -11,6 +11,7 @@ import (
 
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/calls"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/presence"
 )
@@ -44,6 +45,7 @@ type Config struct {
 	TokenAudience string   // if set, what a token's aud must have
 	AllowSend     []string // to whom clients may send whose token has no send claim: patterns, `*` for all; empty: to nobody
 	AllowGroups   []string // which groups clients may join and publish to whose token has no groups claim; as AllowSend
+	AllowCall     []string // which services clients may call whose token has no call claim; as AllowSend
 	AllowWatch    []string // whose presence clients may watch whose token has no watch claim; as AllowSend
 	Anonymous     bool     // a client may name itself without a token: for development only
 
@@ -59,7 +61,8 @@ type Config struct {
 	EventsSecret string   // signs what is told
 	Events       []string // of what: some of [EventNames]
 
-	Edge edge.Config // limits, times and policies of the clients' connections
+	Edge  edge.Config  // limits, times and policies of the clients' connections
+	Calls calls.Config // how backend services are called
 
 	LeaseTTL     time.Duration // zero: contracts.LeaseTTL
 	LeaseRenewal time.Duration // zero: contracts.LeaseRenewal
@@ -83,6 +86,7 @@ func DefaultConfig() Config {
 		Redis:     presence.Redis{Addrs: []string{"127.0.0.1:6379"}},
 		Events:    slices.Clone(EventNames),
 		Edge:      edge.DefaultConfig(),
+		Calls:     calls.DefaultConfig(),
 		DrainTime: 10 * time.Second,
 		StopTime:  10 * time.Second,
 	}
@@ -136,6 +140,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.Edge.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := c.Calls.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil

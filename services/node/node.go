@@ -18,6 +18,7 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/across"
 	"github.com/beeline-rt/beeline/services/api"
+	"github.com/beeline-rt/beeline/services/calls"
 	"github.com/beeline-rt/beeline/services/edge"
 	"github.com/beeline-rt/beeline/services/hook"
 	"github.com/beeline-rt/beeline/services/httpserver"
@@ -38,6 +39,8 @@ type Node struct {
 	across   *across.Directory // that and those of the other clusters
 	reply    *broker.Responder // to them; nil: there are none
 	edge     *edge.Edge
+	calls    *calls.Dispatcher
+	callBus  *broker.Calls
 	hook     *hook.Hook   // nil: none
 	events   *hook.Events // nil: nobody is told
 	api      *api.API     // nil: none
@@ -100,9 +103,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.connect(ctx, epoch); err != nil {
 		return err
 	}
+	n.calls = calls.New(n.cfg.Calls, n.dir, n.log)
 	n.edge = edge.New(n.cfg.Edge, edge.Options{
 		Cluster: n.cfg.Cluster, Node: n.cfg.Node, Epoch: epoch, Directory: n.across, Auth: auth, Arbiter: arbiter, Logger: n.log,
-		News: news, Blip: n.dir.NoticeTime(),
+		News: news, Blip: n.dir.NoticeTime(), Caller: n.calls,
 	})
 	if n.api, err = n.newAPI(); err != nil {
 		return err
@@ -116,6 +120,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if n.callBus, err = broker.OpenCalls(ctx, n.conn, n.cfg.Cluster, n.cfg.Node, n.calls, n.edge); err != nil {
+		return err
+	}
+	n.calls.Start(ctx, n.callBus)
 	n.across.Start(ctx)
 	if len(n.cfg.Peers) > 0 {
 		background := context.WithoutCancel(ctx)
@@ -256,6 +264,10 @@ func (n *Node) abandon(ctx context.Context) {
 	if n.bus != nil {
 		n.edge.Close(ctx)
 		n.bus.Close()
+	}
+	if n.callBus != nil {
+		n.callBus.Close()
+		n.calls.Close()
 	}
 	if n.hook != nil {
 		n.hook.Close()

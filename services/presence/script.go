@@ -30,6 +30,8 @@ var (
 	releaseSource string
 	//go:embed script/origin.lua
 	originSource string
+	//go:embed script/bind.lua
+	bindSource string
 
 	connectScript    = newScript(connectSource)
 	disconnectScript = newScript(disconnectSource)
@@ -39,8 +41,9 @@ var (
 	renewScript      = newScript(renewSource)
 	releaseScript    = newScript(releaseSource)
 	originScript     = newScript(originSource)
+	bindScript       = newScript(bindSource)
 
-	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript, originScript}
+	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript, originScript, bindScript}
 )
 
 type script struct{ source, sha string }

@@ -137,6 +137,7 @@ func (f *Fleet) config(i int) node.Config {
 	c.Admin = ""
 	c.Anonymous = true
 	c.AllowSend, c.AllowGroups, c.AllowWatch = []string{"*"}, []string{"*"}, []string{"*"}
+	c.AllowCall = []string{"*"}
 	c.DrainTime = 0
 	c.StopTime = 10 * time.Second
 	c.Edge.AckTimeout = 2 * time.Second // a loaded machine is not a dead one
@@ -184,6 +185,9 @@ func (n *Node) stop(tb testing.TB) {
 	}
 	if sum != read {
 		tb.Errorf("node %s read %d messages, and %d outcomes: %v", n.ID, read, sum, ended)
+	}
+	if read, ended := n.Value("beeline_edge_calls_total"), n.Value("beeline_edge_call_outcomes_total"); read != ended {
+		tb.Errorf("node %s read %v calls, and %v outcomes", n.ID, read, ended)
 	}
 }
 

@@ -197,7 +197,11 @@ func (c *Client) event(life context.Context, l *link, line []byte) error {
 			c.present(life, l, p)
 		}
 	case e.ID != nil && e.OK != nil:
-		c.present(life, l, c.answer(*e.ID, Result{Status: e.OK.Status, Nodes: e.OK.Nodes, online: &e.OK.Online}, nil)...)
+		r := Result{Status: e.OK.Status, Nodes: e.OK.Nodes, online: &e.OK.Online}
+		if e.OK.Data != nil {
+			r.data = &e.OK.Data
+		}
+		c.present(life, l, c.answer(*e.ID, r, nil)...)
 	case e.ID != nil && e.Error != nil:
 		c.answer(*e.ID, Result{}, e.Error)
 	case e.Error != nil:

@@ -17,6 +17,7 @@ type Result struct {
 	Nodes  int // of Publish: how many nodes have members of the group; 0: nobody got it
 
 	online *[]contracts.ClientID // of a watch
+	data   *json.RawMessage      // of a call
 }
 
 // call is one request on its way to its one result.
@@ -81,7 +82,7 @@ func (c *Client) enqueue(r *contracts.Request, done func(Result, error)) (uint64
 	if err := check(r); err != nil {
 		return 0, err
 	}
-	p := &call{frame: make([]byte, 0, overhead+len(r.Send.To)+len(r.Group)+len(r.Send.Data)), since: time.Now(), done: done}
+	p := &call{frame: make([]byte, 0, overhead+len(r.Send.To)+len(r.Group)+len(r.Send.Data)+len(r.Call.Data)), since: time.Now(), done: done}
 	if r.Op == contracts.OpJoin {
 		p.joins = r.Group
 	}
@@ -117,6 +118,8 @@ func check(r *contracts.Request) error {
 		if _, err := contracts.ParseClientID(r.Send.To); err != nil {
 			return fmt.Errorf("recipient: %w", err)
 		}
+	case contracts.OpCall:
+		return checkCall(r.Call)
 	case contracts.OpWatch, contracts.OpUnwatch:
 		for _, id := range r.Clients {
 			if _, err := contracts.ParseClientID(id); err != nil {
@@ -139,6 +142,8 @@ func encode(dst []byte, id uint64, r *contracts.Request) []byte {
 	switch r.Op {
 	case contracts.OpSend:
 		return contracts.AppendSend(dst, id, r.Send.To, r.Send.Data)
+	case contracts.OpCall:
+		return contracts.AppendCall(dst, id, r.Call)
 	case contracts.OpPublish:
 		return contracts.AppendPublish(dst, id, r.Group, r.Send.Data)
 	case contracts.OpWatch, contracts.OpUnwatch:

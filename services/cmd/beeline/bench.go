@@ -18,6 +18,7 @@ import (
 type benchCmd struct {
 	Direct  benchDirectCmd  `cmd:"" help:"Messages between pairs of clients on different nodes: what one costs, and how long it takes."`
 	Fanout  benchFanoutCmd  `cmd:"" help:"Messages to a group whose members are on all nodes: what a delivery costs, and how long it takes."`
+	Calls   benchCallsCmd   `cmd:"" help:"Calls of a backend service, many at a time on each connection: what one costs, and how long it takes."`
 	Idle    benchIdleCmd    `cmd:"" help:"Connections over which nothing is said: memory, and CPU to connect and to keep them."`
 	Storm   benchStormCmd   `cmd:"" help:"Clients that lose their node at once: how long until all are back, and what it takes."`
 	Churn   benchChurnCmd   `cmd:"" help:"Messages while recipients reconnect all the time: what is lost, doubled or out of order."`
@@ -54,12 +55,16 @@ type benchFlags struct {
 	Profile  string        `name:"profile" placeholder:"DIR" help:"Save a CPU profile of each edge over the measured part. Edges that are not --self's must run with --profiles, and be given with --admin."`
 
 	kill int // process that the work storm ends, if it is not one of --self
+
+	service   string // that the work calls needs with --self, and how many instances of it
+	instances int
 }
 
 // target is a system that is measured.
 type target struct {
 	env    bench.Env
 	admins map[string]string // by the name of the edge
+	nats   string            // of a system that was started here
 	stop   func(context.Context) error
 }
 
@@ -85,7 +90,11 @@ func (f *benchFlags) open(ctx context.Context, p *process) (*target, error) {
 		return nil, err
 	}
 	if f.Self {
-		return startSelf(ctx, f.Edges, command, f.Profile != "")
+		t, err := startSelf(ctx, f.Edges, command, f.Profile != "")
+		if err != nil {
+			return nil, err
+		}
+		return f.withBackend(ctx, command, t)
 	}
 	t := &target{admins: map[string]string{}, stop: func(context.Context) error { return nil }}
 	t.env = bench.Env{Driver: bench.Beeline{}, Command: command}
@@ -168,7 +177,7 @@ func signer(key string, now func() time.Time) (func(string) (string, error), err
 		return nil, err
 	}
 	return func(client string) (string, error) {
-		return token.Issue(keys[0], token.Claims{Client: client, Expires: now().Add(benchTokenTime), Send: all, Groups: all}, now())
+		return token.Issue(keys[0], token.Claims{Client: client, Expires: now().Add(benchTokenTime), Send: all, Groups: all, Call: all}, now())
 	}, nil
 }
 

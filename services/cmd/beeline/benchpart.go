@@ -23,6 +23,10 @@ func (c *benchPartCmd) Run(ctx context.Context, p *process) error {
 	switch c.Role {
 	case floor.NATSPart:
 		return serveNATS(ctx, p)
+	case bench.BackendPart:
+		return serveBackend(ctx, p)
+	case bench.RequestPart:
+		return serveRequester(ctx, p)
 	case bench.SystemPart:
 		return serveSystem(ctx, p)
 	}

@@ -25,9 +25,10 @@ const edgeStartTime = 20 * time.Second
 
 // selfSystem is a system that is started to be measured: NATS, Redis and edges, each a process.
 type selfSystem struct {
-	nats  *proc.Part
-	redis *devRedis
-	edges []*edgeChild
+	nats    *proc.Part
+	address string // of NATS
+	redis   *devRedis
+	edges   []*edgeChild
 }
 
 // edgeChild is an edge that runs as a process.
@@ -52,6 +53,7 @@ func startSelf(ctx context.Context, edges int, command []string, profiles bool) 
 		t.env.URLs = append(t.env.URLs, e.url)
 		t.env.Servers = append(t.env.Servers, usage.Process{Name: e.name, Source: usage.PID(e.pid), Client: true})
 	}
+	t.nats = s.address
 	first := s.edges[0]
 	t.env.Victim = bench.Victim{Name: first.name, Kill: func() error { return first.signal(os.Kill) }}
 	t.env.Servers = append(t.env.Servers,
@@ -71,6 +73,7 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 	if err := s.nats.Call(ctx, struct{}{}, &nats); err != nil {
 		return err
 	}
+	s.address = nats.URL
 	if s.redis, err = startRedis(ctx, redisServer); err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 	for i := range edges {
 		args := []string{
 			"edge", "--node", fmt.Sprint("a", i+1), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--nats-url", nats.URL,
-			"--redis-addr", s.redis.addr, "--anonymous", "--allow-send", "*", "--allow-groups", "*", "--drain-time", "0s",
+			"--redis-addr", s.redis.addr, "--anonymous", "--allow-send", "*", "--allow-groups", "*", "--allow-call", "*", "--drain-time", "0s",
 			"--message-rate", "0", "--byte-rate", "0", "--max-sessions", "1000000", "--max-anonymous", "100000", "--log-level", "warn",
 		}
 		if profiles {

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/beeline-rt/beeline/contracts"
+	"github.com/beeline-rt/beeline/services/edge"
 )
 
 // Exit codes.
@@ -33,6 +34,7 @@ type commands struct {
 	Gateway  gatewayCmd  `cmd:"" help:"Run a gateway: it connects clients that have a ticket with their edge."`
 	Listen   listenCmd   `cmd:"" help:"Print the messages that reach a client."`
 	Send     sendCmd     `cmd:"" help:"Send one message, and say what became of it."`
+	Call     callCmd     `cmd:"" help:"Call a backend service, and print its answer."`
 	Chat     chatCmd     `cmd:"" help:"Talk to another client, line by line."`
 	Token    tokenCmd    `cmd:"" help:"Make a login token, or the keys to make tokens with."`
 	APIKey   apikeyCmd   `cmd:"" name:"apikey" help:"Make the key of a backend."`
@@ -96,6 +98,7 @@ func newParser(grammar *commands, source *settings, options ...kong.Option) (*ko
 		kong.ExplicitGroups(slices.Concat(edgeGroups, registryGroups, gatewayGroups)),
 		kong.Vars{"version": version()},
 		edgeDefaults(),
+		callDefaults(edge.DefaultConfig().Calls),
 		registryDefaults(),
 		gatewayDefaults(),
 		kong.PostBuild(source.takeEnvironment),

@@ -55,8 +55,8 @@ func TestClientUsageIsOneLine(t *testing.T) {
 		"chat no to":   {[]string{"chat", "--as", "alice"}, []string{"--to"}},
 		"two places":   {[]string{"listen", "--as", "bob", "--url", "ws://h", "--registry", "http://h"}, []string{"--url", "--registry"}},
 		"bad registry": {[]string{"listen", "--as", "bob", "--registry", "ws://h"}, []string{"--registry", "ws://h", "http://"}},
-		"only a key":   {[]string{"listen", "--as", "bob", "--key", "room"}, []string{"--key", "--registry"}},
-		"bad key":      {[]string{"listen", "--as", "bob", "--registry", "h:1", "--key", "a room"}, []string{"--key"}},
+		"only a key":   {[]string{"listen", "--as", "bob", "--place-key", "room"}, []string{"--place-key", "--registry"}},
+		"bad key":      {[]string{"listen", "--as", "bob", "--registry", "h:1", "--place-key", "a room"}, []string{"--place-key"}},
 		"bad zone":     {[]string{"listen", "--as", "bob", "--registry", "h:1", "--zone", "A B"}, []string{"--zone"}},
 		"chat bad to":  {[]string{"chat", "--as", "alice", "--to", "b b"}, []string{"--to"}},
 	} {

@@ -151,7 +151,11 @@ func parseConfig(b []byte, names []string) (map[string]any, error) {
 		if _, twice := values[key.Value]; twice {
 			return nil, fmt.Errorf("line %d: %s stands there twice", key.Line, key.Value)
 		}
-		v, err := configValue(value)
+		read := configValue
+		if key.Value == "services" && value.Kind == yaml.MappingNode {
+			read = servicesValue
+		}
+		v, err := read(value)
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %s %w", key.Line, key.Value, err)
 		}

@@ -18,7 +18,7 @@ type connectFlags struct {
 	As        string   `name:"as" env:"BEELINE_AS" placeholder:"NAME" help:"Who you are. Without a token the server believes it only in development; with one it must be whom the token is for, and may be left out."`
 	URL       string   `name:"url" env:"BEELINE_URL" placeholder:"ws://127.0.0.1:8081" help:"Where to connect: ws:// or wss://; /v1/ws is added if there is no path. Or tcp:// or tls:// with a host and a port, for raw TCP."`
 	Registry  []string `name:"registry" env:"BEELINE_REGISTRY" placeholder:"URL" help:"In place of --url: http:// or https:// address of a registry, which is asked where to connect, before every connection. Repeat it for others that are asked when one does not answer."`
-	Key       string   `name:"key" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
+	Key       string   `name:"place-key" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
 	Zone      string   `name:"zone" placeholder:"NAME" help:"With --registry: where you are; edges there are preferred."`
 	Token     string   `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
 	TokenFile string   `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
@@ -62,7 +62,7 @@ func (f connectFlags) place() (string, *client.Registry, error) {
 	case len(f.Registry) > 0 && f.URL != "":
 		return "", nil, usagef("--url and --registry: give one of them (or BEELINE_URL, or BEELINE_REGISTRY)")
 	case len(f.Registry) == 0 && (f.Key != "" || f.Zone != ""):
-		return "", nil, usagef("--key and --zone: they are for --registry, which is not given")
+		return "", nil, usagef("--place-key and --zone: they are for --registry, which is not given")
 	case len(f.Registry) == 0:
 		if f.URL == "" {
 			f.URL = defaultURL
@@ -82,7 +82,7 @@ func (f connectFlags) place() (string, *client.Registry, error) {
 		r.URLs = append(r.URLs, text)
 	}
 	if _, err := contracts.ParsePlacementKey(f.Key); f.Key != "" && err != nil {
-		return "", nil, usagef("--key: %w", err)
+		return "", nil, usagef("--place-key: %w", err)
 	}
 	if _, err := contracts.ParseZone(f.Zone); f.Zone != "" && err != nil {
 		return "", nil, usagef("--zone: %w", err)

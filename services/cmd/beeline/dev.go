@@ -88,6 +88,11 @@ To a group, all members get it:
 
   %[1]s listen --as bob --group room --url %[4]s
   %[1]s send --as alice --group room --url %[5]s '{"hi":1}'
+
+Call an example service of three instances. The same key is the same instance, until that is gone:
+
+  %[1]s call --as alice --service echo --key k1 --url %[4]s '{"n":1}'
+  %[1]s call --as alice --service echo --key k1 --url %[4]s '"crash"'
 `, d.process.program, a[0].address, b[0].address, first.address, second.address, last.address)
 }
 

@@ -81,7 +81,7 @@ func TestListenAsksTheRegistryAgainWhenItsEdgeIsGone(t *testing.T) {
 	devURLs(t, dev)
 	registries := dev.parts(t, "registry")
 	// The first of these is none; the key is the same, and so is the edge.
-	args := []string{"--registry", "http://127.0.0.1:1," + registries[1], "--key", "room"}
+	args := []string{"--registry", "http://127.0.0.1:1," + registries[1], "--place-key", "room"}
 	bob := begin(t, nil, append([]string{"listen", "--as", "bob"}, args...)...)
 	first := regexp.MustCompile(`edge (\w\d) of`).FindStringSubmatch(bob.stderr.wait(t, "connected to edge "))[1]
 	other := begin(t, nil, append([]string{"listen", "--as", "carol"}, args...)...)

@@ -135,6 +135,7 @@ type cluster struct {
 // The layers. Whoever needs another part is above it.
 const (
 	layerServers = iota
+	layerServices
 	layerEdges
 	layerGateways
 	layerRegistries
@@ -148,7 +149,7 @@ func (d *dev) start(ctx context.Context) error {
 		all = append(all, &cluster{plan: plan})
 	}
 	for _, step := range []func(context.Context, []*cluster) error{
-		d.startNATS, d.startRedis, d.startEdges, d.startGateways, d.startRegistries,
+		d.startNATS, d.startRedis, d.startEdges, d.startEcho, d.startGateways, d.startRegistries,
 	} {
 		if err := step(ctx, all); err != nil {
 			return err
@@ -258,6 +259,7 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
 	cfg.APIListen, cfg.APIKeys = d.address(beside(plan.port, devAPIPort)), devAPIKeys()
+	cfg.AllowCall = everything
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}
 	cfg.DrainTime, cfg.StopTime = devDrainTime, devStopTime

@@ -27,6 +27,7 @@ type edgeCmd struct {
 	NATS         natsFlags      `embed:"" group:"nats"`
 	Redis        redisFlags     `embed:"" group:"redis"`
 	Limits       limitFlags     `embed:"" group:"limits"`
+	Calls        callFlags      `embed:"" group:"calls"`
 	Times        timeFlags      `embed:"" group:"times"`
 	Operation    operationFlags `embed:"" group:"operation" set:"log_level=info"`
 }
@@ -137,9 +138,13 @@ func (c *edgeCmd) config() (node.Config, error) {
 	cfg.LeaseTTL, cfg.LeaseRenewal = c.Times.LeaseTTL, c.Times.LeaseRenewal
 	cfg.DrainTime, cfg.StopTime = c.Times.DrainTime, c.Times.StopTime
 	cfg.Edge = c.edge()
+	cfg.AllowCall = c.Tokens.AllowCall
 	cfg.HookURL = c.Tokens.HookURL
 	var err error
 	if cfg.HookSecret, err = secret("hook-secret", c.Tokens.HookSecret, c.Tokens.HookSecretFile); err != nil {
+		return node.Config{}, err
+	}
+	if cfg.Calls, err = c.Calls.config(); err != nil {
 		return node.Config{}, err
 	}
 	b := c.Backends
@@ -178,6 +183,7 @@ func (c *edgeCmd) edge() edge.Config {
 		Groups:       l.MaxGroups,
 		Watches:      l.MaxWatches,
 		InFlight:     l.InFlight,
+		Calls:        c.Calls.Calls,
 		AuthTimeout:  t.AuthTimeout,
 		Heartbeat:    t.Heartbeat,
 		AckTimeout:   t.AckTimeout,

@@ -63,11 +63,15 @@ var flagOfField = map[string]string{
 	"Edge.WriteTime": "write-time=1s", "Edge.MessageRate": "message-rate=0", "Edge.MessageBurst": "message-burst=5",
 	"Edge.ByteRate": "byte-rate=5", "Edge.ByteBurst": "byte-burst=5MiB", "Edge.RateStrikes": "rate-strikes=5",
 	"TCPListen": "tcp-listen=:3", "TCPAdvertise": "tcp-advertise=tcp://x:3",
-	"LeaseTTL": "lease-ttl=9s", "LeaseRenewal": "lease-renewal=2s", "DrainTime": "drain-time=1s", "StopTime": "stop-time=1s",
+	"AllowCall": "allow-call=*", "Calls.Services": "services={orders: {key: data.cart}}", "Calls.Default.Policy": "call-policy=hash", "Calls.Default.Timeout": "call-timeout=1s",
+	"Calls.Default.KeyIdle": "call-key-idle=1m", "Calls.Default.InFlight": "service-in-flight=5", "Edge.Calls": "max-calls=5", "Calls.Keys": "call-keys=1000",
+	"Calls.MaxAnswer": "max-answer=32KiB",
+	"LeaseTTL":        "lease-ttl=9s", "LeaseRenewal": "lease-renewal=2s", "DrainTime": "drain-time=1s", "StopTime": "stop-time=1s",
 }
 
 // notFlags are fields that a program sets, not a person. TLS of NATS is tested with real certificates.
 var notFlags = map[string]bool{
+	"Calls.Default.Key": true, "Calls.Default.HTTP": true, "Calls.Default.Health": true, // of single services
 	"NATS.TLS": true, "NATS.InProcess": true, "NATS.Logger": true, "Redis.Dialer": true, "Logger": true, "Listener": true,
 }
 

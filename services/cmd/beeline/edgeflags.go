@@ -21,6 +21,7 @@ var edgeGroups = []kong.Group{
 	{Key: "nats", Title: "NATS", Description: "Carries messages from edge to edge."},
 	{Key: "redis", Title: "Redis", Description: "Keeps which edge holds which client. It may be emptied at any time: the edges fill it again."},
 	{Key: "limits", Title: "Limits", Description: "What one client, or all together, may take. Sizes are in bytes: 65536, 64KiB or 1MiB."},
+	{Key: "calls", Title: "Calls", Description: "Backend services that clients call; see `beeline call`."},
 	{Key: "times", Title: "Times", Description: "How long things may take: 250ms, 5s or 2m."},
 	{Key: "operation", Title: "Operation", Description: "Metrics, health and logs."},
 }
@@ -52,6 +53,7 @@ type tokenFlags struct {
 	TokenAudience  string   `name:"token-audience" placeholder:"NAME" help:"What must be in a token's aud. Not given: anything."`
 	AllowSend      []string `name:"allow-send" placeholder:"PATTERN" help:"To whom clients may send whose token does not say it, or who have none: names, in which * stands for anything. Not given: to nobody. Repeat it for more."`
 	AllowGroups    []string `name:"allow-groups" placeholder:"PATTERN" help:"Which groups clients may join and publish to whose token does not say it, or who have none; as --allow-send. Not given: none."`
+	AllowCall      []string `name:"allow-call" placeholder:"PATTERN" help:"Which services clients may call whose token does not say it, or who have none; as --allow-send. Not given: none."`
 	HookURL        string   `name:"hook-url" placeholder:"URL" help:"http:// or https:// address that is asked (POST) whether a client may join a group or watch another when its token does not say so. Not given: then it may not."`
 	HookSecret     string   `name:"hook-secret" placeholder:"SECRET" help:"Signs what is asked there; better in BEELINE_HOOK_SECRET or in a file."`
 	HookSecretFile string   `name:"hook-secret-file" placeholder:"FILE" help:"File with that secret."`

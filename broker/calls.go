@@ -1,0 +1,314 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// CallWaiter is told what became of one call to an instance. Ended is called exactly once, from any goroutine, and must not block.
+// With contracts.StatusDelivered there is an answer, whatever it is, which is the waiter's to keep; else:
+//
+//	StatusNobody, StatusUnavailable   nobody got it
+//	StatusTimeout                     no answer in time
+//	StatusUnsure                      given up by [Calls.Abandon]
+type CallWaiter interface {
+	Ended(answer []byte, s contracts.Status)
+}
+
+// ReportHandler hears of the instances of services. Its methods are called from one goroutine each, and must not block.
+type ReportHandler interface {
+	Reported(r contracts.Report)
+	// Missed says that another node found nobody on the instance's subject.
+	Missed(s contracts.ServiceName, i contracts.InstanceID)
+}
+
+// Burster is told when answers that have come together are handed over, so that what they cause goes out together.
+type Burster interface {
+	Begin()
+	End()
+}
+
+const (
+	// answerQueue is how many answers may wait to be handed over. nats.go passes them on through a channel, so that one can see whether there
+	// are more; what has no room is dropped, and counted as any answer that is too late.
+	answerQueue = 1 << 14
+	answerBurst = 256 // handed over together, at most
+)
+
+const (
+	callParts = 16                    // parts of the table of calls, each with a lock of its own
+	callTick  = 20 * time.Millisecond // how often calls are looked at whose time may be over
+)
+
+// Calls sends calls to instances of services, and gets their answers: over one subscription, however many there are. It is safe
+// for concurrent use.
+type Calls struct {
+	// set once
+	conn    *Conn
+	cluster contracts.ClusterName
+	prefix  contracts.Subject
+	handler ReportHandler
+	burst   Burster
+	answers chan *nats.Msg
+	log     *slog.Logger
+	subs    []*nats.Subscription
+	stop    chan struct{}
+	work    sync.WaitGroup
+
+	seq      atomic.Uint64
+	parts    [callParts]callPart
+	counters struct{ strays, malformed atomic.Uint64 }
+}
+
+type callPart struct {
+	mu      sync.Mutex
+	waiting map[uint64]calling
+}
+
+// calling is one call that waits for its answer.
+type calling struct {
+	secret   uint64
+	deadline time.Time
+	to       contracts.Subject
+	w        CallWaiter
+}
+
+// OpenCalls subscribes what a node needs to call services, and asks all instances to report. b may be nil.
+func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contracts.NodeID, h ReportHandler, b Burster) (*Calls, error) {
+	x := &Calls{
+		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), burst: b,
+		answers: make(chan *nats.Msg, answerQueue),
+	}
+	x.seq.Store(rand.Uint64N(1 << 32)) // what is late for another start of this node finds nothing
+	for i := range x.parts {
+		x.parts[i].waiting = map[uint64]calling{}
+	}
+	answers, err := conn.nc.ChanSubscribe(string(x.prefix+">"), x.answers)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe %s: %w", x.prefix, err)
+	}
+	x.subs = append(x.subs, answers)
+	for _, s := range []struct {
+		subject contracts.Subject
+		handle  nats.MsgHandler
+	}{
+		{contracts.ReportWildcard(c), x.reported},
+		{contracts.MissedWildcard(c), x.missed},
+	} {
+		sub, err := conn.nc.Subscribe(string(s.subject), s.handle)
+		if err == nil {
+			x.subs = append(x.subs, sub)
+			err = sub.SetPendingLimits(pendingMessages, pendingBytes)
+		}
+		if err != nil {
+			x.unsubscribe()
+			return nil, fmt.Errorf("subscribe %s: %w", s.subject, err)
+		}
+	}
+	x.RollCall()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := conn.nc.FlushWithContext(ctx); err != nil {
+		x.unsubscribe()
+		return nil, fmt.Errorf("subscribe to services: %w", err)
+	}
+	x.work.Go(x.expire)
+	x.work.Go(x.deliver)
+	return x, nil
+}
+
+func (x *Calls) unsubscribe() {
+	for _, sub := range x.subs {
+		_ = sub.Unsubscribe()
+	}
+}
+
+// RollCall asks all instances to report now.
+func (x *Calls) RollCall() {
+	_ = x.conn.nc.Publish(string(contracts.RollCallSubject(x.cluster)), nil) // else their next reports come by themselves
+}
+
+// Call sends a call to an instance. w is told what became of it, also when it could not be sent.
+func (x *Calls) Call(s contracts.ServiceName, i contracts.InstanceID, task []byte, deadline time.Time, w CallWaiter) {
+	seq, secret := x.seq.Add(1), rand.Uint64()
+	to := contracts.InstanceSubject(x.cluster, s, i)
+	p := &x.parts[seq%callParts]
+	p.mu.Lock()
+	if p.waiting == nil {
+		p.mu.Unlock()
+		w.Ended(nil, contracts.StatusUnavailable) // closed
+		return
+	}
+	p.waiting[seq] = calling{secret, deadline, to, w}
+	p.mu.Unlock()
+	reply := make([]byte, 0, 128)
+	reply = contracts.AppendAnswerSubject(reply, x.prefix, seq, secret)
+	if err := x.conn.nc.PublishRequest(string(to), string(reply), task); err != nil {
+		x.end(seq, secret, nil, contracts.StatusUnavailable)
+	}
+}
+
+// Missed tells all nodes that nobody is on the instance's subject.
+func (x *Calls) Missed(s contracts.ServiceName, i contracts.InstanceID) {
+	_ = x.conn.nc.Publish(string(contracts.MissedSubject(x.cluster, s, i)), nil) // they find out for themselves, later
+}
+
+// Connected tells whether there is a connection, over which reports can come.
+func (x *Calls) Connected() bool { return x.conn.Connected() }
+
+// Abandon ends all calls that an instance has, with contracts.StatusUnsure.
+func (x *Calls) Abandon(s contracts.ServiceName, i contracts.InstanceID) {
+	to := contracts.InstanceSubject(x.cluster, s, i)
+	x.endAll(contracts.StatusUnsure, func(c *calling) bool { return c.to == to })
+}
+
+// endAll ends the calls that match.
+func (x *Calls) endAll(st contracts.Status, match func(*calling) bool) {
+	var ended []CallWaiter
+	for i := range x.parts {
+		p := &x.parts[i]
+		p.mu.Lock()
+		for seq, c := range p.waiting {
+			if match(&c) {
+				ended = append(ended, c.w)
+				delete(p.waiting, seq)
+			}
+		}
+		p.mu.Unlock()
+	}
+	for _, w := range ended {
+		w.Ended(nil, st)
+	}
+}
+
+// end ends one call, if it waits and the secret is its.
+func (x *Calls) end(seq, secret uint64, answer []byte, st contracts.Status) bool {
+	p := &x.parts[seq%callParts]
+	p.mu.Lock()
+	c, ok := p.waiting[seq]
+	if ok = ok && c.secret == secret; ok {
+		delete(p.waiting, seq)
+	}
+	p.mu.Unlock()
+	if ok {
+		c.w.Ended(answer, st)
+	}
+	return ok
+}
+
+// deliver hands over what comes, all that is there at a time together.
+func (x *Calls) deliver() {
+	for {
+		select {
+		case <-x.stop:
+			return
+		case m := <-x.answers:
+			x.deliverBurst(m)
+		}
+	}
+}
+
+func (x *Calls) deliverBurst(m *nats.Msg) {
+	if x.burst != nil {
+		x.burst.Begin()
+		defer x.burst.End()
+	}
+	x.answered(m)
+	for range min(len(x.answers), answerBurst) {
+		x.answered(<-x.answers)
+	}
+}
+
+// answered takes what comes for a call: an answer, or the server's word that nobody is there.
+func (x *Calls) answered(m *nats.Msg) {
+	seq, secret, ok := contracts.ParseAnswerSubject(m.Subject, x.prefix)
+	if !ok {
+		x.counters.strays.Add(1)
+		return
+	}
+	st := contracts.StatusDelivered
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		st = contracts.StatusNobody
+	}
+	if !x.end(seq, secret, m.Data, st) && st == contracts.StatusDelivered {
+		x.counters.strays.Add(1) // too late, for the second time, or for a call of somebody else
+	}
+}
+
+func (x *Calls) reported(m *nats.Msg) {
+	r, err := contracts.ReadReport(m.Data)
+	// The subject is what the server may restrict an instance to, so what the report says must be the same.
+	if err != nil || m.Subject != string(contracts.ReportSubject(x.cluster, r.Service, r.Instance)) {
+		if x.counters.malformed.Add(1) == 1 {
+			x.log.Error("malformed report of a service instance")
+		}
+		return
+	}
+	x.handler.Reported(r)
+}
+
+func (x *Calls) missed(m *nats.Msg) {
+	if s, i, ok := contracts.ParseMissed(x.cluster, m.Subject); ok {
+		x.handler.Missed(s, i)
+	}
+}
+
+// expire ends the calls whose time is over.
+func (x *Calls) expire() {
+	tick := time.NewTicker(callTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-x.stop:
+			return
+		case now := <-tick.C:
+			x.endAll(contracts.StatusTimeout, func(c *calling) bool { return now.After(c.deadline) })
+		}
+	}
+}
+
+// CallStats are counts since the calls were opened.
+type CallStats struct {
+	Waiting   int    // calls without an answer yet
+	Strays    uint64 // answers that nobody waits for: too late, a second one, or for somebody else's call
+	Malformed uint64 // reports that were none
+}
+
+// Stats returns the counts, for metrics.
+func (x *Calls) Stats() CallStats {
+	s := CallStats{Strays: x.counters.strays.Load(), Malformed: x.counters.malformed.Load()}
+	for i := range x.parts {
+		p := &x.parts[i]
+		p.mu.Lock()
+		s.Waiting += len(p.waiting)
+		p.mu.Unlock()
+	}
+	return s
+}
+
+// Close gives up on what has no answer, and leaves the connection open.
+func (x *Calls) Close() {
+	x.unsubscribe()
+	close(x.stop)
+	x.work.Wait()
+	x.endAll(contracts.StatusUnsure, func(*calling) bool { return true })
+	for i := range x.parts {
+		p := &x.parts[i]
+		p.mu.Lock()
+		left := p.waiting
+		p.waiting = nil
+		p.mu.Unlock()
+		for _, c := range left {
+			c.w.Ended(nil, contracts.StatusUnsure)
+		}
+	}
+}

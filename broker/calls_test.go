@@ -1,0 +1,168 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/broker/brokertest"
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// hearing keeps what instances report.
+type hearing struct {
+	mu      sync.Mutex
+	reports map[contracts.InstanceID]contracts.Report
+	missed  []contracts.InstanceID
+}
+
+func (h *hearing) Reported(r contracts.Report) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reports[r.Instance] = r
+}
+
+func (h *hearing) Missed(_ contracts.ServiceName, i contracts.InstanceID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.missed = append(h.missed, i)
+}
+
+// is waits until the hearing is as it should be.
+func (h *hearing) is(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		h.mu.Lock()
+		done := ok()
+		h.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("never: " + what)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// told is a waiter for one call.
+type told chan string
+
+func (w told) Ended(answer []byte, s contracts.Status) { w <- fmt.Sprint(s, " ", string(answer)) }
+
+func openCalls(t *testing.T, url string, n contracts.NodeID) (*broker.Calls, *hearing) {
+	t.Helper()
+	h := &hearing{reports: map[contracts.InstanceID]contracts.Report{}}
+	c, err := broker.OpenCalls(t.Context(), brokertest.Connect(t, url), "a", n, h, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c, h
+}
+
+// serve starts an instance that answers with its id and what it was called with, and keeps quiet when it is called with "wait".
+func serve(t *testing.T, url string, id contracts.InstanceID) *broker.Instance {
+	t.Helper()
+	report := func() contracts.Report {
+		return contracts.Report{Service: "s", Instance: id, Epoch: 1, Capacity: 1, Weight: 1, Life: contracts.MaxReportLife}
+	}
+	i, err := broker.Serve(t.Context(), brokertest.Connect(t, url), "a", report, func(task []byte, answer func([]byte) error) {
+		if string(task) != "wait" {
+			if err := answer([]byte(string(id) + ": " + string(task))); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	t.Cleanup(func() { once.Do(i.Close) })
+	return i
+}
+
+func TestCallsReachTheInstanceThatWasChosen(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	serve(t, url, "before")
+	calls, heard := openCalls(t, url, "a1")
+	serve(t, url, "after")
+	heard.is(t, "both are known, the one by a roll call", func() bool { return len(heard.reports) == 2 })
+	soon := time.Now().Add(20 * time.Second)
+	for _, id := range []contracts.InstanceID{"before", "after"} {
+		w := make(told, 2)
+		calls.Call("s", id, []byte("hello"), soon, w)
+		if got := <-w; got != "delivered "+string(id)+": hello" {
+			t.Error(got)
+		}
+	}
+}
+
+func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	calls, heard := openCalls(t, url, "a1")
+	other, alsoHeard := openCalls(t, url, "a2")
+	i := serve(t, url, "i")
+	heard.is(t, "it is known", func() bool { return len(heard.reports) == 1 })
+
+	nobody, late, given, left := make(told, 2), make(told, 2), make(told, 2), make(told, 2)
+	calls.Call("s", "gone", []byte("1"), time.Now().Add(20*time.Second), nobody)
+	if got := <-nobody; got != "nobody " {
+		t.Error(got)
+	}
+	calls.Call("s", "i", []byte("wait"), time.Now().Add(30*time.Millisecond), late)
+	if got := <-late; got != "timeout " {
+		t.Error(got)
+	}
+	calls.Call("s", "i", []byte("wait"), time.Now().Add(20*time.Second), given)
+	calls.Abandon("s", "other")
+	calls.Abandon("s", "i")
+	if got := <-given; got != "unsure " {
+		t.Error(got)
+	}
+	other.Missed("s", "i")
+	heard.is(t, "another node says that it missed the instance", func() bool { return len(heard.missed) == 1 && heard.missed[0] == "i" })
+	alsoHeard.is(t, "who said it hears it, too", func() bool { return len(alsoHeard.missed) == 1 })
+	if err := i.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	calls.Call("s", "i", []byte("1"), time.Now().Add(20*time.Second), left)
+	if got := <-left; got != "nobody " {
+		t.Errorf("after it has left: %s", got)
+	}
+	for _, w := range []told{nobody, late, given, left} {
+		if len(w) != 0 {
+			t.Error("told twice")
+		}
+	}
+	if s := calls.Stats(); s.Waiting != 0 || s.Strays != 0 || s.Malformed != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestCallsUnderWayEndWithTheirNode(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	h := &hearing{reports: map[contracts.InstanceID]contracts.Report{}}
+	calls, err := broker.OpenCalls(t.Context(), brokertest.Connect(t, url), "a", "a1", h, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, url, "i")
+	before, after := make(told, 2), make(told, 2)
+	h.is(t, "it is known", func() bool { return len(h.reports) == 1 })
+	calls.Call("s", "i", []byte("wait"), time.Now().Add(time.Minute), before)
+	calls.Close()
+	calls.Call("s", "i", []byte("1"), time.Now().Add(time.Minute), after)
+	if a, b := <-before, <-after; a != "unsure " || b != "unavailable " {
+		t.Errorf("%q, %q", a, b)
+	}
+}

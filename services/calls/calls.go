@@ -1,0 +1,222 @@
+// Package calls brings each call of a client to an instance of the service that it is for, and the answer back: to the instance that has
+// the call's key, or else to one that the service's policy chooses by load. It does not know who called (edge), nor what carries
+// calls (broker), nor where the table of keys is kept (presence).
+//
+// A call that does not say that it is idempotent is never carried out twice: it is tried elsewhere only after proof that nobody has
+// carried it out.
+package calls
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+// Bus carries calls to instances.
+type Bus interface {
+	// Call sends a call; w is told what became of it, also when it could not be sent.
+	Call(s contracts.ServiceName, i contracts.InstanceID, task []byte, deadline time.Time, w broker.CallWaiter)
+	// Abandon ends all calls that an instance has.
+	Abandon(s contracts.ServiceName, i contracts.InstanceID)
+	// Missed tells all nodes that an instance is not there.
+	Missed(s contracts.ServiceName, i contracts.InstanceID)
+	// Connected tells whether reports can come.
+	Connected() bool
+}
+
+// Done is told once what became of a call: data if it was answered, else the problem. It is called from any goroutine, and
+// must not block.
+type Done = func(o contracts.CallOutcome, data []byte, problem *contracts.Error)
+
+// Dispatcher chooses instances for the calls of one node. It is safe for concurrent use; make one with [New].
+type Dispatcher struct {
+	// set once
+	cfg      Config
+	log      *slog.Logger
+	carrier  atomic.Pointer[Bus] // idle until there is one: reports may come while it is being opened
+	http     *http.Client
+	bindings *bindings
+	ctx      context.Context // ends when the dispatcher is closed
+	cancel   context.CancelFunc
+
+	services atomic.Pointer[map[contracts.ServiceName]*service]
+	adding   sync.Mutex // orders changes of services
+	counters counters
+
+	closing sync.RWMutex
+	closed  bool // guarded by closing
+	work    sync.WaitGroup
+}
+
+// New returns a dispatcher. Call [Dispatcher.Start] before anything else but the methods of a broker.ReportHandler. cfg must be valid.
+func New(cfg Config, t Table, log *slog.Logger) *Dispatcher {
+	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys)}
+	if d.log == nil {
+		d.log = slog.New(slog.DiscardHandler)
+	}
+	all := map[contracts.ServiceName]*service{}
+	var none Bus = idle{}
+	d.carrier.Store(&none)
+	for name := range cfg.Services {
+		all[name] = newService(d, name, cfg.of(name))
+	}
+	d.services.Store(&all)
+	return d
+}
+
+// Start takes the bus, which needs the dispatcher as its handler and so comes after it, and starts the dispatcher's own work.
+func (d *Dispatcher) Start(ctx context.Context, b Bus) {
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	d.carrier.Store(&b)
+	for _, s := range *d.services.Load() {
+		d.startHTTP(s)
+	}
+	d.work.Go(d.watch)
+}
+
+func (d *Dispatcher) bus() Bus { return *d.carrier.Load() }
+
+// Reported takes what an instance says of itself. It is part of broker.ReportHandler.
+func (d *Dispatcher) Reported(r contracts.Report) {
+	s := (*d.services.Load())[r.Service]
+	if s == nil {
+		if s = d.add(r.Service); s == nil {
+			return
+		}
+	}
+	s.reported(r)
+}
+
+// add takes note of a service that nobody has configured.
+func (d *Dispatcher) add(name contracts.ServiceName) *service {
+	d.adding.Lock()
+	defer d.adding.Unlock()
+	old := *d.services.Load()
+	if s := old[name]; s != nil {
+		return s
+	}
+	if len(old) >= maxServices {
+		return nil
+	}
+	all := maps.Clone(old)
+	s := newService(d, name, d.cfg.of(name))
+	all[name] = s
+	d.services.Store(&all)
+	return s
+}
+
+// Missed takes note that another node found nobody there: this one must not go on to send keys there that the other gives to another
+// instance. It is part of broker.ReportHandler.
+func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID) {
+	if s := (*d.services.Load())[name]; s != nil {
+		if i := s.find(id); i != nil && i.target == nil {
+			s.gone(i)
+		}
+	}
+}
+
+// watch looks after the instances of all services.
+func (d *Dispatcher) watch() {
+	tick := time.NewTicker(watchTick)
+	defer tick.Stop()
+	var deaf time.Time
+	for {
+		select {
+		case <-d.ctx.Done():
+			return
+		case now := <-tick.C:
+			// A node that is cut off hears no reports, which says nothing of the instances; nor does it when it has just come back.
+			if !d.bus().Connected() {
+				deaf = now.Add(knowTime)
+			}
+			if now.Before(deaf) {
+				continue
+			}
+			for _, s := range *d.services.Load() {
+				probe, dead, lost := s.watch(now)
+				for _, i := range probe {
+					d.bus().Call(s.name, i.id, nil, now.Add(time.Second), probing{i})
+				}
+				for _, i := range dead {
+					d.dead(i, "it does not report")
+					d.bus().Abandon(s.name, i.id)
+				}
+				for _, i := range lost {
+					d.bus().Abandon(s.name, i.id)
+				}
+			}
+		}
+	}
+}
+
+// dead takes note that an instance is gone: its keys move, and what it has is given up soon.
+func (d *Dispatcher) dead(i *instance, why string) {
+	s := i.service
+	if s.gone(i) {
+		d.counters.deaths.Add(1)
+		d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
+		d.bus().Missed(s.name, i.id)
+	}
+}
+
+// probing waits for the word that nobody is there. An instance does not answer an empty call.
+type probing struct{ i *instance }
+
+// Ended takes that word.
+func (p probing) Ended(_ []byte, st contracts.Status) {
+	if st == contracts.StatusNobody {
+		p.i.service.dispatcher.dead(p.i, "nobody listens")
+	}
+}
+
+// spawn runs f on a goroutine, unless the dispatcher is closed.
+func (d *Dispatcher) spawn(f func()) bool {
+	d.closing.RLock()
+	defer d.closing.RUnlock()
+	if d.closed {
+		return false
+	}
+	d.work.Go(f)
+	return true
+}
+
+// pause waits, and returns false if the dispatcher is closed before that is over.
+func (d *Dispatcher) pause(t time.Duration) bool {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-d.ctx.Done():
+		return false
+	}
+}
+
+// Close takes no more calls, and waits for its own work. Calls over the bus end with that.
+func (d *Dispatcher) Close() {
+	d.closing.Lock()
+	d.closed = true
+	d.closing.Unlock()
+	if d.cancel != nil {
+		d.cancel()
+	}
+	d.work.Wait()
+	d.http.CloseIdleConnections()
+}
+
+// idle is the bus before there is one.
+type idle struct{}
+
+func (idle) Call(_ contracts.ServiceName, _ contracts.InstanceID, _ []byte, _ time.Time, w broker.CallWaiter) {
+	w.Ended(nil, contracts.StatusUnavailable)
+}
+func (idle) Abandon(contracts.ServiceName, contracts.InstanceID) {}
+func (idle) Missed(contracts.ServiceName, contracts.InstanceID)  {}
+func (idle) Connected() bool                                     { return false }

@@ -1,0 +1,179 @@
+package calls
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+const (
+	maxServices  = 1024 // that a node takes note of
+	maxInstances = 1024 // of one service
+)
+
+// service is one service, and its instances.
+type service struct {
+	// set once
+	dispatcher *Dispatcher
+	name       contracts.ServiceName
+	cfg        Service
+	rule       rule
+
+	inFlight atomic.Int32
+	next     atomic.Uint64
+	open     atomic.Pointer[[]*instance] // those that get what is new, in the order of their ids
+	moved    atomic.Uint64               // keys that have moved
+	budget   budget
+
+	mu        sync.Mutex
+	instances map[contracts.InstanceID]*instance // guarded by mu
+}
+
+func newService(d *Dispatcher, name contracts.ServiceName, cfg Service) *service {
+	s := &service{dispatcher: d, name: name, cfg: cfg, instances: map[contracts.InstanceID]*instance{}}
+	s.rule, _ = newRule(cfg.Key) // checked by Validate
+	s.open.Store(&[]*instance{})
+	s.budget.init()
+	return s
+}
+
+func (*service) clock() int64 { return time.Now().UnixNano() }
+
+// find returns an instance by its id, or nil.
+func (s *service) find(id contracts.InstanceID) *instance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.instances[id]
+}
+
+// reported takes note of what an instance says of itself.
+func (s *service) reported(r contracts.Report) {
+	s.mu.Lock()
+	i := s.instances[r.Instance]
+	switch {
+	case i == nil && (r.Ended || len(s.instances) >= maxInstances || len(s.cfg.HTTP) > 0):
+		s.mu.Unlock()
+		return
+	case i == nil:
+		i = &instance{service: s, id: r.Instance, epoch: r.Epoch}
+		s.instances[r.Instance] = i
+	case r.Epoch < i.epoch:
+		s.mu.Unlock()
+		return // late words of a start that is over
+	}
+	again := r.Epoch > i.epoch
+	i.epoch, i.heard, i.stays = r.Epoch, time.Now(), r.Life
+	i.capacity.Store(int32(r.Capacity))
+	i.waiting.Store(int32(r.Waiting))
+	i.weight.Store(int32(r.Weight))
+	i.others.Store(max(0, int32(min(r.InFlight, contracts.MaxCapacity))-i.sent.Load()))
+	changed := i.fit.Swap(!r.Ended) == r.Ended
+	changed = i.draining.Swap(r.Draining) != r.Draining || changed
+	i.leaving.Store(r.Ended)
+	if !r.Ended {
+		i.doom = time.Time{}
+	}
+	if again || changed && r.Ended {
+		i.life.Add(1)
+	}
+	if changed {
+		s.sort()
+	}
+	s.mu.Unlock()
+	if again {
+		s.dispatcher.bus().Abandon(s.name, i.id) // what its former start had
+	}
+}
+
+// sort makes the list of those that get what is new. s.mu is held.
+func (s *service) sort() {
+	open := make([]*instance, 0, len(s.instances))
+	for i := range maps.Values(s.instances) {
+		if i.fit.Load() && !i.draining.Load() {
+			open = append(open, i)
+		}
+	}
+	slices.SortFunc(open, func(a, b *instance) int { return strings.Compare(string(a.id), string(b.id)) })
+	s.open.Store(&open)
+}
+
+// gone takes note that an instance is not there, and returns whether that is news.
+func (s *service) gone(i *instance) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !i.fit.Swap(false) {
+		return false
+	}
+	i.life.Add(1)
+	i.doom = time.Now().Add(lastWords)
+	s.sort()
+	return true
+}
+
+// lastWords is how long what an instance has is waited for after nobody was found there: one that ends in good order says so, and answers
+// it.
+const lastWords = 100 * time.Millisecond
+
+const (
+	watchTick = 50 * time.Millisecond // how often instances are looked at that should have reported
+	forget    = 5 * time.Minute       // after which an instance that is gone is forgotten
+)
+
+// watch looks for instances that should have reported: of one that has calls it is found out whether it is there, one whose report
+// does not stand any more is dead, and what is lost has nobody who answers it.
+func (s *service) watch(now time.Time) (probe, dead, lost []*instance) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, i := range s.instances {
+		silent := now.Sub(i.heard)
+		switch {
+		case i.target != nil:
+		case !i.fit.Load() && i.sent.Load() == 0:
+			if silent > forget {
+				delete(s.instances, id)
+			}
+		case !i.fit.Load():
+			if silent > i.stays || !i.leaving.Load() && now.After(i.doom) {
+				lost = append(lost, i)
+			}
+		case silent > i.stays:
+			dead = append(dead, i)
+		case silent > i.stays*2/5 && i.sent.Load() > 0 && now.Sub(i.asked) > i.stays/8:
+			i.asked = now
+			probe = append(probe, i)
+		}
+	}
+	return probe, dead, lost
+}
+
+// budget bounds how many calls are tried again: as many as a share of all calls, so that what tries again does not add to an
+// overload that made it fail.
+type budget struct{ tenths atomic.Int64 }
+
+const (
+	retryShare = 2    // tenths of all calls
+	retryMost  = 1000 // tenths that may be saved: 100 retries
+)
+
+func (b *budget) init() { b.tenths.Store(retryMost / 10) }
+
+// called adds what one call brings.
+func (b *budget) called() {
+	if b.tenths.Load() < retryMost {
+		b.tenths.Add(retryShare)
+	}
+}
+
+// take takes one retry out.
+func (b *budget) take() bool {
+	if b.tenths.Add(-10) >= 0 {
+		return true
+	}
+	b.tenths.Add(10)
+	return false
+}
