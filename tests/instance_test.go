@@ -51,14 +51,27 @@ func (s *stage) ticket(t *testing.T, key contracts.PlacementKey) string {
 	return answer.Primary.URL
 }
 
-// next connects one more client of the key, and returns where it is and how long that took.
+// next connects one more client of the key, and returns where it is and how long that took. One that is let in by an instance
+// that is just about to go tries again, with a new ticket.
 func (s *stage) next(t *testing.T, url string) (contracts.NodeID, time.Duration) {
 	t.Helper()
 	start := time.Now()
-	c := connectTo(t, url, "scout")
-	took := time.Since(start)
-	defer c.Leave()
-	return c.Ready.Node, took
+	for time.Since(start) < fleet.Patience {
+		c, _, err := fleet.ConnectURL(t, url, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Raw(string(contracts.AppendAuth(nil, contracts.Auth{Client: "scout"})))
+		if e, err := c.TryNext(fleet.Patience); err == nil && e.Ready != nil {
+			took := time.Since(start)
+			c.Leave()
+			return e.Ready.Node, took
+		}
+		c.Close()
+		url = s.ticket(t, s.key)
+	}
+	t.Fatal("no instance lets it in")
+	return "", 0
 }
 
 // diverted makes sure that one client was sent to the alternate, soon enough.

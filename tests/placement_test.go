@@ -45,16 +45,19 @@ func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t 
 	r.gather(t)
 	r.talk(t) // where the members are is asked once
 	admins := slices.Concat(clusters[0].Admins(), clusters[1].Admins())
-	sent, before := metric(t, admins, "beeline_bus_sent_total"), brokered(clusters)
+	sent, asked, before := metric(t, admins, "beeline_bus_sent_total"), metric(t, admins, "beeline_across_asked_total"), brokered(clusters)
 	const rounds = 10
 	for range rounds {
 		r.talk(t)
 	}
-	sent = metric(t, admins, "beeline_bus_sent_total") - sent
-	messages := brokered(clusters) - before
-	t.Logf("%d messages to clients and %d to a group of %d: %v node messages, %d messages of NATS", rounds*clients, rounds, clients, sent, messages)
-	if sent != 0 || messages != 0 {
-		t.Errorf("a room's traffic within its instance cost %v node messages and %d messages of NATS", sent, messages)
+	sent, messages := metric(t, admins, "beeline_bus_sent_total")-sent, brokered(clusters)-before
+	asked = metric(t, admins, "beeline_across_asked_total") - asked
+	t.Logf("%d messages to clients and %d to a group of %d: %v node messages, %d messages of NATS, of %v questions between clusters",
+		rounds*clients, rounds, clients, sent, messages, asked)
+	// The clusters ask each other every second who lives, whatever is said. A question and its answer pass two servers each,
+	// into them and out of them; it may be put more than once, and one may be under way at either end.
+	if sent != 0 || float64(messages) > 12*(asked+float64(len(admins))) {
+		t.Errorf("a room's traffic within its instance cost %v node messages and %d messages of NATS, of %v questions between clusters", sent, messages, asked)
 	}
 	// And this is how they would be seen: somebody of another room, on the other edge of that cluster.
 	_, home, _ := crowd.All()[0].State()
