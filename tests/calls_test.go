@@ -287,7 +287,7 @@ func TestOverloadDoesNotCollapse(t *testing.T) {
 		for i := range callers {
 			all.Go(func() {
 				for ctx.Err() == nil {
-					_, err := conns[i%4].Call(t.Context(), "work", fmt.Appendf(nil, `{"n":1,"client":"c%d"}`, i%4), client.CallOptions{Timeout: 500 * time.Millisecond})
+					_, err := conns[i%4].Call(t.Context(), "work", fmt.Appendf(nil, `{"n":1,"client":"c%d"}`, i%4), client.CallOptions{Timeout: sized(10*time.Second, 500*time.Millisecond)})
 					var told *contracts.Error
 					switch {
 					case err == nil:
@@ -310,7 +310,7 @@ func TestOverloadDoesNotCollapse(t *testing.T) {
 	if refused == 0 {
 		t.Error("nothing was refused: this was no overload")
 	}
-	if float64(over) < sized(0.7, 0.9)*float64(peak) {
+	if float64(over) < sized(0.4, 0.9)*float64(peak) {
 		t.Errorf("%d calls were answered under overload, %d at capacity", over, peak)
 	}
 }
