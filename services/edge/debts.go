@@ -19,8 +19,10 @@ const (
 // and it cannot know that it missed something: a link between clusters may have been down for a moment. So it is told
 // again and again, until it has heard it or what it knew has ended by itself.
 type debts struct {
+	wake chan struct{} // holds one: there is something owed
+
 	mu sync.Mutex
-	m  map[contracts.NodeID]*debt
+	m  map[contracts.NodeID]*debt // guarded by mu
 }
 
 // debt is what one node is still to be told. Times are until when it is worth telling.
@@ -37,6 +39,10 @@ func (d *debts) of(n contracts.NodeID) *debt {
 	if x == nil {
 		x = &debt{changed: map[contracts.Address]time.Time{}, wait: payWait, next: time.Now().Add(payWait)}
 		d.m[n] = x
+		select {
+		case d.wake <- struct{}{}:
+		default:
+		}
 	}
 	return x
 }
@@ -135,20 +141,24 @@ func (o *owed) Answered(_ uint64, s contracts.Status) {
 
 // pay tells the nodes what they missed, until the edge is closed.
 func (e *Edge) pay() {
-	for e.pause(payWait / 2) {
-		due := e.debts.due()
-		if len(due) == 0 {
-			continue
+	for {
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-e.debts.wake:
 		}
-		e.burst(func() {
-			for i := range due {
-				if o := &due[i]; o.all {
-					e.courier.Forget(o.node, o, 0)
-				} else {
-					e.courier.Changed(o.node, o.address, o, 0)
+		for e.debts.count() > 0 && e.pause(payWait/2) {
+			due := e.debts.due()
+			e.burst(func() {
+				for i := range due {
+					if o := &due[i]; o.all {
+						e.courier.Forget(o.node, o, 0)
+					} else {
+						e.courier.Changed(o.node, o.address, o, 0)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -163,7 +163,7 @@ func New(cfg Config, o Options) *Edge {
 	e.refusing = make(chan struct{}, mostRefused)
 	e.groups.init(e)
 	e.friends.init(e)
-	e.debts.m = map[contracts.NodeID]*debt{}
+	e.debts.wake, e.debts.m = make(chan struct{}, 1), map[contracts.NodeID]*debt{}
 	e.news.init(e, o.News)
 	return e
 }
