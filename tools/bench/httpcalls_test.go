@@ -25,7 +25,7 @@ func TestAProxyThatDoesNotAnswerOrKeepConnectionsBreaksTheRun(t *testing.T) {
 		broken   string
 	}{
 		"as it should be":                      {http.HandlerFunc(echoBody), 0, ""},
-		"new connections to the instances":     {http.HandlerFunc(echoBody), 1, "were not kept"},
+		"new connections to the instances":     {http.HandlerFunc(echoBody), 100, "were not kept"},
 		"it closes the connection":             {closing, 0, "were not answered"},
 		"it finds no instance":                 {http.NotFoundHandler(), 0, "were not answered"},
 		"it answers with what nobody has sent": {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("1")) }), 0, "were not answered"},
@@ -39,7 +39,7 @@ func TestAProxyThatDoesNotAnswerOrKeepConnectionsBreaksTheRun(t *testing.T) {
 			}))
 			t.Cleanup(s.Close)
 			env := Env{Accepted: func(context.Context) (uint64, error) { return asked.Load() * test.accepted, nil }}
-			h := HTTPCalls{Calls{Connections: 1, Window: 2, Size: 10, For: 200 * time.Millisecond}}
+			h := HTTPCalls{Calls{Instances: 1, Connections: 1, Window: 2, Size: 10, For: 200 * time.Millisecond}}
 			r, err := h.watched(t.Context(), env, Proxy{Name: Nginx, URL: s.URL, Source: usage.PID(os.Getpid())})
 			if err != nil {
 				t.Fatal(err)

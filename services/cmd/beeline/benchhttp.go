@@ -156,8 +156,9 @@ func haproxyHTTP(h *httpCalls, instances []string) (relayRequest, error) {
 // many requests they have carried; what is posted stays in memory.
 func nginxHTTP(h *httpCalls, instances []string) (relayRequest, error) {
 	at, err := freeAddress()
+	idle := h.underWay * len(instances) // all may be at any of them: fewer would be closed, and made anew
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "daemon off;\nworker_processes auto;\npid nginx.pid;\nevents { worker_connections %d; }\nhttp {\n", 2*h.underWay+100)
+	fmt.Fprintf(&conf, "daemon off;\nworker_processes auto;\npid nginx.pid;\nevents { worker_connections %d; }\nhttp {\n", h.underWay+idle+100)
 	for _, what := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		fmt.Fprintf(&conf, "  %s_temp_path %s;\n", what, what) // not where the administrator's has them
 	}
@@ -167,6 +168,6 @@ func nginxHTTP(h *httpCalls, instances []string) (relayRequest, error) {
 		fmt.Fprintf(&conf, "    server %s;\n", host)
 	}
 	fmt.Fprintf(&conf, "    keepalive %d;\n    keepalive_requests 1000000000;\n    keepalive_timeout 1h;\n  }\n  server {\n    listen %s;\n"+
-		"    location / { proxy_pass http://instances; proxy_http_version 1.1; proxy_set_header Connection \"\"; }\n  }\n}\n", h.underWay, at)
+		"    location / { proxy_pass http://instances; proxy_http_version 1.1; proxy_set_header Connection \"\"; }\n  }\n}\n", idle, at)
 	return relayRequest{Name: bench.Nginx, Program: h.nginx, Args: []string{"-p", ".", "-c", relayConf, "-e", "stderr"}, Conf: conf.String(), Address: at}, err
 }

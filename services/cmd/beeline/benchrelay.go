@@ -84,7 +84,7 @@ func (r *relay) start(ctx context.Context, q relayRequest, said *tail) error {
 		return err
 	}
 	// Not bound to ctx: it is stopped in its order.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), q.Program, q.Args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), q.Program, q.Args...) //nolint:gosec // what LookPath found
 	cmd.Dir, cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = r.dir, childAttributes(), said, said
 	c, err := startChild(cmd)
 	if err != nil {
