@@ -138,14 +138,15 @@ func freeAddress() (string, error) {
 }
 
 // haproxyHTTP is HAProxy in HTTP mode, with as many threads as there are processors, as it does by itself. Connections are kept on both
-// sides, and any request may use any that is free.
+// sides, and any request may use any that is free. Without tune it would keep none as soon as a fifth of its files are open, which it reckons by
+// maxconn: it would be measured connecting.
 func haproxyHTTP(h *httpCalls, instances []string) (relayRequest, error) {
 	at, err := freeAddress()
 	var conf strings.Builder
-	fmt.Fprintf(&conf, "global\n  maxconn %d\n"+
+	fmt.Fprintf(&conf, "global\n  maxconn %d\n  tune.pool-low-fd-ratio 100\n  tune.pool-high-fd-ratio 100\n"+
 		"defaults\n  mode http\n  option http-keep-alive\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n  timeout http-keep-alive 1h\n"+
 		"frontend clients\n  bind %s\n  default_backend instances\n"+
-		"backend instances\n  balance roundrobin\n  http-reuse always\n", h.underWay+100, at)
+		"backend instances\n  balance roundrobin\n  http-reuse always\n", h.underWay*(1+len(instances))+100, at)
 	for i, host := range instances {
 		fmt.Fprintf(&conf, "  server i%d %s\n", i+1, host)
 	}
