@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,6 +94,16 @@ func TestBenchOfCallsAddsUp(t *testing.T) {
 	}
 }
 
+func TestBenchOfCallsOverHTTPAddsUpBesideProxies(t *testing.T) {
+	t.Parallel()
+	r := benchReport(t, "calls", "--self", "--http", "--edges", "1", "--connections", "2", "--window", "4", "--warm-up", "100ms", "--for", "300ms")
+	positive(t, r, "calls_per_s", "calls_per_s.haproxy", "calls_per_s.nginx", "cpu_us_per_call", "cpu_us_per_call.a1", "cpu_us_per_call.haproxy",
+		"cpu_us_per_call.nginx", "ratio_to_haproxy", "ratio_to_nginx", "latency_p50_ms", "latency_p50_ms.haproxy", "latency_p50_ms.nginx")
+	if r.Sent != r.Outcomes["answered"] {
+		t.Errorf("%d sent, %v", r.Sent, r.Outcomes)
+	}
+}
+
 func TestBenchOfFanoutAddsUp(t *testing.T) {
 	t.Parallel()
 	r := benchReport(t, "fanout", "--self", "--members", "20", "--rate", "50", "--warm-up", "100ms", "--for", "400ms")
@@ -128,32 +139,46 @@ func TestBenchOfChurnLosesNothing(t *testing.T) {
 
 func TestNothingOfABenchOutlivesIt(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGKILL} {
-		p := fleet.Run(t, fleet.Binary(t), "bench", "idle", "--self", "--connections", "10", "--for", "1h")
-		children := waitForChildren(t, p.Cmd.Process.Pid, 5) // NATS, Redis, two edges, and who holds the connections
-		if err := p.Cmd.Process.Signal(signal); err != nil {
+	for _, test := range []struct {
+		signal   syscall.Signal
+		children int
+		work     []string
+	}{
+		{syscall.SIGINT, 5, []string{"idle", "--connections", "10"}}, // NATS, Redis, two edges, and who holds the connections
+		{syscall.SIGKILL, 5, []string{"idle", "--connections", "10"}},
+		// NATS, Redis, an edge, an instance, and who runs HAProxy and nginx; these, and a worker.
+		{syscall.SIGKILL, 9, []string{"calls", "--http", "--edges", "1", "--instances", "1", "--connections", "1"}},
+	} {
+		p := fleet.Run(t, fleet.Binary(t), append([]string{"bench", test.work[0], "--self", "--for", "1h"}, test.work[1:]...)...)
+		children := waitForChildren(t, p.Cmd.Process.Pid, test.children)
+		if err := p.Cmd.Process.Signal(test.signal); err != nil {
 			t.Fatal(err)
 		}
 		_ = p.Wait()
 		for _, pid := range children {
-			fleet.Eventually(t, fmt.Sprintf("the end of %d after %v", pid, signal), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
+			fleet.Eventually(t, fmt.Sprintf("the end of %d after %v", pid, test.signal), func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) || zombie(pid) })
 		}
 	}
 }
 
-// waitForChildren returns the children of a process, once there are n.
+// waitForChildren returns the children of a process, and their children, once there are n.
 func waitForChildren(t *testing.T, pid, n int) (children []int) {
 	t.Helper()
 	fleet.Eventually(t, fmt.Sprintf("%d children", n), func() bool {
-		children = nil
+		of := map[int][]int{}
 		files, _ := filepath.Glob("/proc/[0-9]*/stat")
 		for _, file := range files {
 			b, _ := os.ReadFile(file)
 			_, rest, _ := strings.Cut(string(b), ") ") // behind the name: the state, and the parent
-			if fields := strings.Fields(rest); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			if fields := strings.Fields(rest); len(fields) > 1 {
+				parent, _ := strconv.Atoi(fields[1])
 				child, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-				children = append(children, child)
+				of[parent] = append(of[parent], child)
 			}
+		}
+		children = slices.Clone(of[pid])
+		for i := 0; i < len(children); i++ {
+			children = append(children, of[children[i]]...)
 		}
 		return len(children) >= n
 	})

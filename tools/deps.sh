@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that the named programs are there, and installs the missing ones with the system's package manager:
-#   tools/deps.sh cc redis-server haproxy        (cc is whichever C compiler go would call)
+#   tools/deps.sh cc redis-server haproxy nginx  (cc is whichever C compiler go would call)
 # Where it may not install, it says in one sentence what to install, and fails. It leaves no daemon behind: the
 # tests start what they need on ports of their own.
 set -eu

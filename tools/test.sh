@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# haproxy is installed where only root looks.
+# haproxy and nginx are installed where only root looks.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 race='' compiler=''
@@ -14,7 +14,7 @@ case " $* " in
 	export CGO_ENABLED=1
 	;;
 esac
-tools/deps.sh $compiler redis-server haproxy
+tools/deps.sh $compiler redis-server haproxy nginx
 
 # vet takes -race too, so that what it compiles is what the tests use: from cold caches this saves half the time.
 go vet $race ./...

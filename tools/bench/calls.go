@@ -110,7 +110,7 @@ func (c Calls) Run(ctx context.Context, env Env) (*Result, error) {
 	}
 	m := newMeter(c.Warm, c.For, c.Plot)
 	var waiting sync.WaitGroup
-	data := json.RawMessage(`"` + strings.Repeat("x", c.Size-2) + `"`)
+	data := c.data()
 	for _, x := range callers {
 		for n := range c.Window {
 			waiting.Add(1)
@@ -126,6 +126,18 @@ func (c Calls) Run(ctx context.Context, env Env) (*Result, error) {
 	for _, x := range callers {
 		r.account(x.sent.Load(), x.outcomes)
 	}
+	r.called(got, charged)
+	r.Timeline = m.timeline.read()
+	return r, nil
+}
+
+// data is that of each call.
+func (c Calls) data() json.RawMessage {
+	return json.RawMessage(`"` + strings.Repeat("x", c.Size-2) + `"`)
+}
+
+// called tells what calls have shown.
+func (r *Result) called(got readings, charged charge) {
 	r.balance()
 	if bad := r.Sent - r.Outcomes[answeredCall]; bad > 0 {
 		r.broke("%d of %d calls were not answered", bad, r.Sent)
@@ -133,11 +145,13 @@ func (c Calls) Run(ctx context.Context, env Env) (*Result, error) {
 	r.Figures["calls_per_s"] = float64(got.counted) / charged.took.Seconds()
 	r.latency("latency", got.latency)
 	r.cpu("cpu_us_per_call", charged, float64(got.counted))
-	r.Timeline = m.timeline.read()
-	return r, nil
 }
 
-const answeredCall = "answered"
+// Outcomes of calls that have no code of an error.
+const (
+	answeredCall = "answered"
+	noAnswer     = "no answer"
+)
 
 // next makes a call of one place in the window, and the following one when it is answered, until the measured part is over.
 func (c Calls) next(x *caller, m *meter, data json.RawMessage, place int, waiting *sync.WaitGroup) {
@@ -154,7 +168,7 @@ func (c Calls) next(x *caller, m *meter, data json.RawMessage, place int, waitin
 	done := func(_ json.RawMessage, err error) {
 		outcome := answeredCall
 		if err != nil {
-			outcome = "no answer"
+			outcome = noAnswer
 			if told, ok := errors.AsType[*contracts.Error](err); ok {
 				outcome = string(told.Code)
 			}

@@ -28,6 +28,13 @@ type Env struct {
 	Victim Victim
 	// Spent returns what was asked of Redis and of NATS so far. nil: not known.
 	Spent func(ctx context.Context) (Spent, error)
+
+	// Round is the number of the round, from 0: a work that goes several ways begins with another one in each.
+	Round int
+	// Proxies are in front of the instances that the nodes call too, for [HTTPCalls].
+	Proxies []Proxy
+	// Accepted returns how many connections these instances have accepted so far.
+	Accepted func(ctx context.Context) (uint64, error)
 }
 
 // Spent is what was asked of the servers behind the nodes, since they started.

@@ -20,6 +20,9 @@ func ServePart(ctx context.Context, name string, d Driver, in io.Reader, out io.
 	if served, err := floor.Serve(ctx, name, in, out); served {
 		return err
 	}
+	if name == HTTPPart {
+		return serveHTTP(ctx, in, out)
+	}
 	if name != HoldPart {
 		return fmt.Errorf("there is no part %q", name)
 	}

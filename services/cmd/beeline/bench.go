@@ -58,6 +58,7 @@ type benchFlags struct {
 
 	service   string // that the work calls needs with --self, and how many instances of it
 	instances int
+	http      *httpCalls // not nil: they are HTTP servers
 }
 
 // target is a system that is measured.
@@ -88,6 +89,9 @@ func (f *benchFlags) open(ctx context.Context, p *process) (*target, error) {
 	command, err := benchPart()
 	if err != nil {
 		return nil, err
+	}
+	if f.Self && f.http != nil {
+		return f.openHTTP(ctx, command)
 	}
 	if f.Self {
 		t, err := startSelf(ctx, f.Edges, command, f.Profile != "")
@@ -243,7 +247,7 @@ func (f *benchFlags) round(ctx context.Context, p *process, w bench.Work, number
 	}
 	progress, done := p.progressLine(prefix)
 	defer done()
-	r, err := f.work(ctx, p, w, progress)
+	r, err := f.work(ctx, p, w, number, progress)
 	floored, ok := w.(bench.Floored)
 	if err != nil || !f.Floor || !ok {
 		return r, err
@@ -256,7 +260,7 @@ func (f *benchFlags) round(ctx context.Context, p *process, w bench.Work, number
 }
 
 // work does it once, on a system that is up for just that long, if it is one of its own.
-func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, progress func(string)) (r *bench.Result, err error) {
+func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, round int, progress func(string)) (r *bench.Result, err error) {
 	if f.Self { // before anything is started
 		if err := w.Validate(f.plan()); err != nil {
 			return nil, usagef("%w (see beeline bench %s --help)", err, w.Name())
@@ -272,7 +276,7 @@ func (f *benchFlags) work(ctx context.Context, p *process, w bench.Work, progres
 			err = errors.Join(err, fmt.Errorf("stop: %w", stopErr))
 		}
 	}()
-	t.env.Progress = progress
+	t.env.Progress, t.env.Round = progress, round
 	if f.Profile != "" {
 		t.env.Profile = func(ctx context.Context, d time.Duration) error { return saveProfiles(ctx, f.Profile, t.admins, d) }
 	}

@@ -56,6 +56,9 @@ func TestBenchRefusesWhatCannotBeMeasured(t *testing.T) {
 		"gateway --rounds 0":                   {"--rounds"},
 		"gateway --connections 2000000000":     {"ulimit -n"},
 		"gateway --haproxy nonsense":           {"--haproxy", "install HAProxy"},
+		"calls --http --url 127.0.0.1:1":       {"--http", "--self"},
+		"calls --self --http --floor":          {"--floor", "--http"},
+		"calls --self --http --nginx nonsense": {"--nginx", "install nginx"},
 		"direct --self --nonsense":             {"beeline bench direct --help"},
 	} {
 		call(t, "", nil, append([]string{"bench"}, strings.Fields(args)...)...).refused(t, words...)

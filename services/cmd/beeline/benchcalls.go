@@ -27,13 +27,19 @@ type benchCallsCmd struct {
 	Window      int        `name:"window" default:"16" placeholder:"${default}" help:"Calls of a connection that wait for their answer."`
 	Keys        int        `name:"keys" default:"1000" placeholder:"${default}" help:"Message keys that are called by turns; 0: calls without a key."`
 	Size        size       `name:"size" default:"128" placeholder:"${default}" help:"Data of a call, in bytes, and of its answer."`
+	HTTP        bool       `name:"http" help:"With --self: the instances are HTTP servers, which HAProxy and nginx balance the same requests over in the same run, turn about, each with as many under way, over connections that are kept."`
+	HAProxy     string     `name:"haproxy" default:"haproxy" placeholder:"${default}" help:"With --http, the program. It is looked for where administrators have it, too."`
+	Nginx       string     `name:"nginx" default:"nginx" placeholder:"${default}" help:"With --http, the program, likewise."`
 }
 
 // Help is the text between the usage and the flags.
 func (*benchCallsCmd) Help() string {
 	return "How many calls of a backend service the servers carry, and what CPU time each takes:\n\n" +
 		"  beeline bench calls --self --floor\n\n" +
-		"The floor is a bare request and reply over NATS, from one process to instances that answer at once. What the instances take is charged to nobody."
+		"The floor is a bare request and reply over NATS, from one process to instances that answer at once. What the instances take is charged to nobody.\n\n" +
+		"A service of HTTP servers, called by the edges, and balanced by HAProxy and by nginx:\n\n" +
+		"  beeline bench calls --self --http --rounds 3\n\n" +
+		"Figures with the name of a proxy are of its processes; those of the servers are the edges', Redis's and NATS's together."
 }
 
 // Run runs the work.
@@ -43,10 +49,34 @@ func (c *benchCallsCmd) Run(ctx context.Context, p *process) error {
 		"instances": fmt.Sprint(c.Instances), "measured": c.Bench.For.String(),
 	}
 	c.Bench.service, c.Bench.instances = c.Service, c.Instances
-	return c.Bench.run(ctx, p, bench.Calls{
+	work := bench.Calls{
 		Service: c.Service, Connections: c.Connections, Window: c.Window, Keys: c.Keys, Size: int(c.Size), Instances: c.Instances,
 		Warm: c.Bench.Warm, For: c.Bench.For, Plot: c.Bench.Plot != "",
-	}, settings)
+	}
+	if !c.HTTP {
+		return c.Bench.run(ctx, p, work, settings)
+	}
+	if err := c.overHTTP(); err != nil {
+		return err
+	}
+	settings["instances"] += " over HTTP"
+	return c.Bench.run(ctx, p, bench.HTTPCalls{Calls: work}, settings)
+}
+
+// overHTTP says how the instances are called, and finds the proxies before anything is started.
+func (c *benchCallsCmd) overHTTP() (err error) {
+	switch {
+	case !c.Bench.Self:
+		return usagef("--http goes with --self: the proxies are put in front of instances that are started here")
+	case c.Bench.Floor:
+		return usagef("--floor is for calls over NATS: measure it without --http")
+	}
+	c.Bench.http = &httpCalls{underWay: c.Connections * c.Window, size: int(c.Size)}
+	if c.Bench.http.haproxy, err = findProxy("haproxy", "HAProxy", c.HAProxy); err != nil {
+		return err
+	}
+	c.Bench.http.nginx, err = findProxy("nginx", "nginx", c.Nginx)
+	return err
 }
 
 // withBackend gives a system of its own the service that is called.

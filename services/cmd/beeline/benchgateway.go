@@ -53,7 +53,7 @@ func (c *benchGatewayCmd) Run(ctx context.Context, p *process) error {
 		return usagef("%w (see beeline bench gateway --help)", err)
 	}
 	var err error
-	if c.HAProxy, err = findHAProxy(c.HAProxy); err != nil {
+	if c.HAProxy, err = findProxy("haproxy", "HAProxy", c.HAProxy); err != nil {
 		return err
 	}
 	var rounds []*bench.Result

@@ -27,6 +27,8 @@ func (c *benchPartCmd) Run(ctx context.Context, p *process) error {
 		return serveBackend(ctx, p)
 	case bench.RequestPart:
 		return serveRequester(ctx, p)
+	case relayPart:
+		return serveRelay(ctx, p)
 	case bench.SystemPart:
 		return serveSystem(ctx, p)
 	}

@@ -6,11 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -22,8 +18,7 @@ import (
 type proxiedSystem struct {
 	self    selfSystem
 	gateway *edgeChild
-	haproxy *child
-	dir     string // of HAProxy's configuration
+	haproxy *relay
 	ways    []bench.Way
 }
 
@@ -81,64 +76,30 @@ func (s *proxiedSystem) startGateway(ctx context.Context, program, profile strin
 	return way, nil
 }
 
-// haproxyPlaces are where administrators have it, who alone have these on PATH.
-var haproxyPlaces = []string{"/usr/sbin/haproxy", "/usr/local/sbin/haproxy"}
-
-func findHAProxy(program string) (string, error) {
-	path, err := exec.LookPath(program)
-	for i := 0; err != nil && program == "haproxy" && i < len(haproxyPlaces); i++ {
-		path, err = exec.LookPath(haproxyPlaces[i])
-	}
-	if err != nil {
-		return "", usagef("--haproxy: %w: install HAProxy, or say where it is", err)
-	}
-	return path, nil
-}
-
 // startHAProxy starts HAProxy in TCP mode, as its manual has it for connections that last, and returns the address through it.
 func (s *proxiedSystem) startHAProxy(ctx context.Context, path, edge string, connections int) (string, error) {
 	u, err := url.Parse(edge)
 	if err != nil {
 		return "", err
 	}
-	port, err := freePort()
+	at, err := freeAddress()
 	if err != nil {
 		return "", err
 	}
-	if s.dir, err = os.MkdirTemp("", "beeline-bench-"); err != nil {
-		return "", err
-	}
-	conf := filepath.Join(s.dir, "haproxy.cfg")
-	text := fmt.Sprintf("global\n  maxconn %d\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"+
-		"frontend clients\n  bind 127.0.0.1:%d\n  default_backend edges\nbackend edges\n  server a1 %s\n", connections+100, port, u.Host)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return "", err
-	}
-	said := &tail{}
-	// Not bound to ctx: it is stopped in its order.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), path, "-db", "-f", conf)
-	cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = childAttributes(), said, said
-	if s.haproxy, err = startChild(cmd); err != nil {
+	conf := fmt.Sprintf("global\n  maxconn %d\ndefaults\n  mode tcp\n  timeout connect 5s\n  timeout client 1h\n  timeout server 1h\n"+
+		"frontend clients\n  bind %s\n  default_backend edges\nbackend edges\n  server a1 %s\n", connections+100, at, u.Host)
+	s.haproxy, err = startRelay(ctx, relayRequest{Program: path, Args: []string{"-db", "-f", relayConf}, Conf: conf, Address: at})
+	if err != nil {
 		return "", fmt.Errorf("start HAProxy: %w", err)
 	}
-	u.Host = fmt.Sprintf("%s:%d", localhost, port)
-	err = s.until(ctx, s.haproxy.ended, func() error {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
-		if err == nil {
-			err = conn.Close()
-		}
-		return err
-	})
-	if err != nil {
-		return "", fmt.Errorf("start HAProxy: %w: %s", err, said)
-	}
+	u.Host = at
 	return u.String(), nil
 }
 
 // reachable waits until a client gets to the edge on every way.
 func (s *proxiedSystem) reachable(ctx context.Context) error {
 	for _, way := range s.ways {
-		err := s.until(ctx, nil, func() error {
+		err := until(ctx, nil, func() error {
 			l := bench.Login{URL: way.URL, Client: "bench-probe"}
 			if way.Query != nil {
 				l.URL += "?" + way.Query(l.Client)
@@ -156,25 +117,6 @@ func (s *proxiedSystem) reachable(ctx context.Context) error {
 	return nil
 }
 
-// until tries again and again, for as long as a start may take, or until a process has ended.
-func (*proxiedSystem) until(ctx context.Context, ended <-chan struct{}, try func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, edgeStartTime)
-	defer cancel()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ended:
-			return errors.New("it ended")
-		case <-ctx.Done():
-			return err
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
 // stop ends the proxies, then what is behind them.
 func (s *proxiedSystem) stop(ctx context.Context) error {
 	var errs []error
@@ -184,9 +126,5 @@ func (s *proxiedSystem) stop(ctx context.Context) error {
 	if s.haproxy != nil {
 		errs = append(errs, s.haproxy.stop(ctx))
 	}
-	errs = append(errs, s.self.stop(ctx))
-	if s.dir != "" {
-		errs = append(errs, os.RemoveAll(s.dir))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.self.stop(ctx))...)
 }

@@ -39,11 +39,11 @@ type edgeChild struct {
 	said       *tail
 }
 
-// startSelf starts a system. After an error nothing of it is left.
-func startSelf(ctx context.Context, edges int, command []string, profiles bool) (*target, error) {
+// startSelf starts a system, whose edges may have more flags. After an error nothing of it is left.
+func startSelf(ctx context.Context, edges int, command []string, profiles bool, more ...string) (*target, error) {
 	s := &selfSystem{}
 	t := &target{admins: map[string]string{}, stop: s.stop}
-	err := s.start(ctx, edges, command, profiles)
+	err := s.start(ctx, edges, command, profiles, more...)
 	if err != nil {
 		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
 	}
@@ -61,7 +61,7 @@ func startSelf(ctx context.Context, edges int, command []string, profiles bool) 
 	return t, nil
 }
 
-func (s *selfSystem) start(ctx context.Context, edges int, command []string, profiles bool) error {
+func (s *selfSystem) start(ctx context.Context, edges int, command []string, profiles bool, more ...string) error {
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		return errors.New("--self needs a redis-server on PATH: install Redis, or measure a system that runs, with --url")
 	}
@@ -87,6 +87,7 @@ func (s *selfSystem) start(ctx context.Context, edges int, command []string, pro
 			"--redis-addr", s.redis.addr, "--anonymous", "--allow-send", "*", "--allow-groups", "*", "--allow-call", "*", "--drain-time", "0s",
 			"--message-rate", "0", "--byte-rate", "0", "--max-sessions", "1000000", "--max-anonymous", "100000", "--log-level", "warn",
 		}
+		args = append(args, more...)
 		if profiles {
 			args = append(args, "--profiles")
 		}
