@@ -223,7 +223,7 @@ func TestAnswersTakeBoundedMemory(t *testing.T) {
 		t.Error("the newest is not there")
 	}
 	for e := a.order.Front(); e != nil; e = e.Next() {
-		a.size -= e.Value.(*kept).cost
+		a.size -= e.Value.(*kept).cost()
 	}
 	if a.size != 0 {
 		t.Errorf("%d bytes are counted too many", a.size)
