@@ -27,23 +27,21 @@ type reply struct {
 }
 
 // answers are those that one API key got to requests with an Idempotency-Key, for ten minutes, on this node. When they take
-// too much memory, the oldest are forgotten, which is counted.
+// too much memory, the oldest are forgotten, which is counted. What is under way never is: else it could be done twice.
 type answers struct {
 	metrics *metrics
 
 	mu    sync.Mutex // guards the following
 	m     map[[sha256.Size]byte]*kept
-	order *list.List // of *kept, the oldest first
-	size  int
+	order *list.List // of *kept that have ended, the oldest first
+	size  int        // in bytes, of those
 }
 
 // kept is the answer to one request, or the request while it is under way.
 type kept struct {
 	name, body [sha256.Size]byte
+	ended      chan struct{} // closed when the following is set
 	at         time.Time
-	place      *list.Element
-	cost       int           // in bytes; guarded by answers.mu
-	ended      chan struct{} // closed when reply is set
 	reply      reply
 }
 
@@ -54,32 +52,39 @@ func newAnswers(m *metrics) *answers {
 // once carries out a request, unless there is one of that name already: then its answer is returned, after its end. same is
 // false, and nothing was done, if that one asked for something else. ctx bounds the wait; when it is over, ok is false.
 func (a *answers) once(ctx context.Context, name, op string, body []byte, do func() reply) (r reply, same, ok bool) {
-	mine := &kept{name: sha256.Sum256([]byte(name)), at: time.Now(), ended: make(chan struct{})}
+	mine := &kept{name: sha256.Sum256([]byte(name)), ended: make(chan struct{})}
 	h := sha256.New()
 	_, _ = h.Write([]byte(op + "\n"))
 	_, _ = h.Write(body)
 	h.Sum(mine.body[:0])
 	a.mu.Lock()
-	a.expire(mine.at)
+	a.expire(time.Now())
 	if earlier := a.m[mine.name]; earlier != nil {
 		a.mu.Unlock()
 		return a.again(ctx, earlier, mine)
 	}
-	a.add(mine)
+	a.m[mine.name] = mine
 	a.mu.Unlock()
-	defer func() { // also when do panics
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if mine.reply = r; r.keep {
-			mine.cost += len(r.body)
-			a.size += len(r.body)
-			a.shrink()
-		} else {
-			a.remove(mine)
-		}
-		close(mine.ended)
-	}()
+	defer func() { a.end(mine, r) }() // also when do panics
 	return do(), true, true
+}
+
+// end keeps the answer to a request, if it is to be kept.
+func (a *answers) end(k *kept, r reply) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	k.at, k.reply = time.Now(), r
+	close(k.ended)
+	if !r.keep {
+		delete(a.m, k.name)
+		return
+	}
+	a.order.PushBack(k)
+	a.size += k.cost()
+	for a.size > answersSize {
+		a.forget(a.order.Front())
+		a.metrics.forgotten.Inc()
+	}
 }
 
 // again waits for the answer to an earlier request.
@@ -96,34 +101,19 @@ func (a *answers) again(ctx context.Context, earlier, mine *kept) (r reply, same
 	return earlier.reply, true, earlier.reply.status != 0
 }
 
-func (a *answers) add(k *kept) {
-	k.cost, k.place = answerCost, a.order.PushBack(k)
-	a.m[k.name] = k
-	a.size += answerCost
-	a.shrink()
-}
+// cost is what an answer takes, in bytes.
+func (k *kept) cost() int { return answerCost + len(k.reply.body) }
 
-// remove forgets an answer. mu is held.
-func (a *answers) remove(k *kept) {
-	if a.m[k.name] != k { // forgotten already
-		return
-	}
+// forget forgets an answer. mu is held.
+func (a *answers) forget(e *list.Element) {
+	k := a.order.Remove(e).(*kept)
 	delete(a.m, k.name)
-	a.order.Remove(k.place)
-	a.size -= k.cost
+	a.size -= k.cost()
 }
 
 // expire forgets what is too old. mu is held.
 func (a *answers) expire(now time.Time) {
 	for e := a.order.Front(); e != nil && now.Sub(e.Value.(*kept).at) >= answersLife; e = a.order.Front() {
-		a.remove(e.Value.(*kept))
-	}
-}
-
-// shrink forgets the oldest until the rest fits. mu is held.
-func (a *answers) shrink() {
-	for e := a.order.Front(); e != nil && a.size > answersSize; e = a.order.Front() {
-		a.remove(e.Value.(*kept))
-		a.metrics.forgotten.Inc()
+		a.forget(e)
 	}
 }

@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"golang.org/x/time/rate"
 
@@ -73,18 +74,19 @@ type Options struct {
 
 // API answers backends. It is safe for concurrent use.
 type API struct {
-	opts    Options
-	hashes  []apikey.Hash
-	callers []*caller // as hashes
-	metrics *metrics
-	places  chan struct{} // for requests under way
+	opts     Options
+	hashes   []apikey.Hash
+	callers  []*caller // as hashes
+	metrics  *metrics
+	underWay atomic.Int64 // requests
 }
 
 // caller is one API key, and what it has done.
 type caller struct {
 	Key
-	limiter *rate.Limiter
-	answers *answers
+	limiter  *rate.Limiter
+	answers  *answers
+	underWay atomic.Int64 // requests
 }
 
 // request is who asks, and what the request is called.
@@ -93,15 +95,17 @@ type request struct {
 	id string
 }
 
-// maxUnderWay bounds the requests at a time, and so their bodies: 256 MiB.
-const maxUnderWay = 256
+const (
+	maxUnderWay = 256             // requests at a time, which bounds their bodies: 256 MiB
+	maxOfKey    = maxUnderWay / 2 // of one API key: those whose bodies are slow are not to keep out the others'
+)
 
 // New returns an API. The keys are valid.
 func New(o Options) *API {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &API{opts: o, metrics: newMetrics(), places: make(chan struct{}, maxUnderWay)}
+	a := &API{opts: o, metrics: newMetrics()}
 	for _, k := range o.Keys {
 		c := &caller{Key: k, limiter: rate.NewLimiter(rate.Inf, 0), answers: newAnswers(a.metrics)}
 		if k.Rate > 0 {

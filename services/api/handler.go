@@ -86,18 +86,16 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 			a.refuse(w, op, 0, refusal(contracts.CodeInternal, "a fault of the server"))
 		}
 	}()
-	select {
-	case a.places <- struct{}{}:
-		defer func() { <-a.places }()
-	default:
-		a.refuse(w, op, 0, refusal(contracts.CodeUnavailable, "too many requests are under way"))
-		return
-	}
 	c, refused := a.identify(r.Header)
 	if refused != nil {
 		a.refuse(w, op, 0, refused)
 		return
 	}
+	if !a.enter(c) {
+		a.refuse(w, op, 0, refusal(contracts.CodeUnavailable, "too many requests are under way"))
+		return
+	}
+	defer a.leave(c)
 	body, refused := readBody(w, r)
 	if refused != nil {
 		a.refuse(w, op, 0, refused)
@@ -106,6 +104,23 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTime)
 	defer cancel()
 	a.write(w, a.answer(ctx, &request{c, id}, op, body, r.Header.Values(IdempotencyHeader)))
+}
+
+// enter takes a place for a request, if there is one; leave gives it back.
+func (a *API) enter(c *caller) bool {
+	if c.underWay.Add(1) <= maxOfKey { // what its own bound refuses takes no place, not even for a moment
+		if a.underWay.Add(1) <= maxUnderWay {
+			return true
+		}
+		a.underWay.Add(-1)
+	}
+	c.underWay.Add(-1)
+	return false
+}
+
+func (a *API) leave(c *caller) {
+	a.underWay.Add(-1)
+	c.underWay.Add(-1)
 }
 
 // requestID is what the backend calls its request, or a new id.

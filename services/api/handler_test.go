@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -149,7 +150,7 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 			done(0, contracts.Delivered, 0)
 		}})
 		var all sync.WaitGroup
-		for range maxUnderWay {
+		for range maxOfKey {
 			all.Go(func() {
 				if w := ask("send", aSend); w.Code != http.StatusOK {
 					t.Errorf("%d %s", w.Code, w.Body)
@@ -161,6 +162,37 @@ func TestTooManyRequestsAreRefusedAtOnce(t *testing.T) {
 			t.Errorf("%d %v", w.Code, w.Header())
 		}
 		close(release)
+		all.Wait()
+	})
+}
+
+func TestOneKeyDoesNotTakeTheRequestsOfOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		key := Key{Scopes: Scopes, From: everything{}, Clients: everything{}, Groups: everything{}}
+		slow, other := key, key
+		slow.Hash, other.Hash = apikey.Of("slow"), apikey.Of("other")
+		h := New(Options{Edge: &edgeFake{}, MaxData: 1000, Keys: []Key{slow, other}}).Handler()
+		ask := func(key string, body io.Reader) int {
+			r := httptest.NewRequest(http.MethodPost, "/v1/send", body) //nolint:noctx // a recorder waits for nobody
+			r.Header.Set(apikey.Header, key)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Code
+		}
+		var all sync.WaitGroup
+		never, end := io.Pipe()
+		for range 2 * maxUnderWay {
+			all.Go(func() { ask("slow", never) }) // its body does not come
+		}
+		synctest.Wait()
+		if got := ask("slow", strings.NewReader(aSend)); got != http.StatusServiceUnavailable {
+			t.Errorf("one more of the slow: %d", got)
+		}
+		if got := ask("other", strings.NewReader(aSend)); got != http.StatusOK {
+			t.Errorf("another key: %d", got)
+		}
+		_ = end.Close()
 		all.Wait()
 	})
 }
@@ -223,7 +255,7 @@ func TestAnswersTakeBoundedMemory(t *testing.T) {
 		t.Error("the newest is not there")
 	}
 	for e := a.order.Front(); e != nil; e = e.Next() {
-		a.size -= e.Value.(*kept).cost
+		a.size -= e.Value.(*kept).cost()
 	}
 	if a.size != 0 {
 		t.Errorf("%d bytes are counted too many", a.size)

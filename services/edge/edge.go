@@ -220,6 +220,7 @@ func (e *Edge) Message(to contracts.Address, frame []byte, w broker.Waiter, id u
 func (e *Edge) Changed(a contracts.Address, w broker.Waiter, id uint64) {
 	e.routes.changed(a)
 	e.friends.changed(a)
+	e.news.changed(a)
 	w.Answered(id, contracts.StatusDelivered)
 }
 

@@ -26,7 +26,7 @@ func (c *framed) written(err error) {
 
 func (c *framed) Ping() { c.wire.ping(c.edge.cfg.WriteTime, c.edge.work.Go) }
 
-func (c *framed) Cut() { _ = c.wire.end() }
+func (c *framed) Cut() { c.wire.cut() }
 
 // entry is how things stand when a connection comes.
 type entry struct {

@@ -29,7 +29,8 @@ const (
 
 // news finds out which changes of sessions are changes of clients. Each node speaks for the sessions that end on it: it asks
 // the directory when a client's last session here has ended, and again when the linger is over. If another node has the client
-// the first time, it is for that one to tell; the second time, the client is back.
+// the first time, it is for that one to tell; the second time, the client is back. In between it hears when another node gets
+// the client, and leaves it to that one: it may be gone from there, too, at the second time, and not yet for as long.
 type news struct {
 	edge   *Edge
 	told   News
@@ -96,6 +97,20 @@ func (n *news) ask(c contracts.ClientID, at time.Time) {
 	n.edge.routes.counters.lookups.Add(1)
 }
 
+// changed is told that an address is elsewhere now. It does not wait.
+func (n *news) changed(a contracts.Address) {
+	if n.told.Disconnected == nil || a.Kind != contracts.KindClient {
+		return
+	}
+	c := contracts.ClientID(a.ID)
+	n.mu.Lock()
+	at, gone := n.gone[c]
+	n.mu.Unlock()
+	if gone {
+		n.edge.spawn(func() { n.ask(c, at) })
+	}
+}
+
 // run tells of those who have not come back until the edge is closed.
 func (n *news) run() {
 	tick := time.NewTicker(newsTick)
@@ -119,8 +134,11 @@ func (n *news) look(now time.Time) bool {
 	var due []contracts.ClientID
 	n.mu.Lock()
 	for c, at := range n.gone {
-		if len(due) < newsBatch && !now.Before(at) {
+		if !now.Before(at) {
 			due = append(due, c)
+		}
+		if len(due) == newsBatch {
+			break
 		}
 	}
 	n.mu.Unlock()
@@ -135,19 +153,22 @@ func (n *news) look(now time.Time) bool {
 	some := errors.As(err, &part) && len(entries) == len(due)
 	for i, c := range due {
 		if err == nil || some && !part.FailedAt(i) {
-			n.settle(c, len(entries[i]) > 0)
+			n.settle(c, now, len(entries[i]) > 0)
 		}
 	}
 	return err == nil && len(due) == newsBatch
 }
 
-// settle tells of a client, unless it is back.
-func (n *news) settle(c contracts.ClientID, there bool) {
+// settle tells of a client who was due at now, unless it is back, or was since and has left again.
+func (n *news) settle(c contracts.ClientID, now time.Time, there bool) {
 	n.mu.Lock()
-	_, gone := n.gone[c]
-	delete(n.gone, c)
+	at, gone := n.gone[c]
+	due := gone && !now.Before(at)
+	if due {
+		delete(n.gone, c)
+	}
 	n.mu.Unlock()
-	if gone && !there {
+	if due && !there {
 		n.told.Disconnected(c)
 	}
 }

@@ -91,6 +91,44 @@ func TestAClientIsGoneWhenTheLingerIsOverAndNotBefore(t *testing.T) {
 	})
 }
 
+func TestAClientThatWasElsewhereMeanwhileIsLeftToThatNode(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, e *Edge, d *directoryFake, _ *courierFake) {
+		t.Helper()
+		n, linger := hear(e), e.cfg.Linger
+		bob := connect(e, "bob")
+		n.after(0)
+		bob.disconnected()
+		n.after(linger / 2)
+		d.moved("bob", "a2")
+		e.Changed(contracts.ClientID("bob").Address(), ignored{}, 0) // as that node does
+		n.after(linger / 4)
+		d.wipe() // it has left that one, too, whose linger begins
+		if got := n.after(2 * linger); got != "[]" {
+			t.Errorf("told of %s", got)
+		}
+	})
+}
+
+func TestAClientThatWasBackDuringTheLookupGetsAnotherLinger(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(t *testing.T, e *Edge, _ *directoryFake, _ *courierFake) {
+		t.Helper()
+		n := hear(e)
+		bob := connect(e, "bob")
+		n.after(0)
+		bob.disconnected()
+		synctest.Wait()
+		e.news.settle("bob", time.Now(), false) // looked up before it was back, and has left again
+		if got := n.after(e.cfg.Linger / 2); got != "[]" {
+			t.Errorf("told of %s within the linger", got)
+		}
+		if got := n.after(e.cfg.Linger); got != "[-bob]" {
+			t.Errorf("told of %s", got)
+		}
+	})
+}
+
 func TestNobodyIsCalledGoneByADirectoryThatMayHaveLostThem(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(t *testing.T, e *Edge, d *directoryFake, _ *courierFake) {

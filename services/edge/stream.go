@@ -97,6 +97,7 @@ func (e *Edge) stream(conn net.Conn) {
 	if err := c.frames(); errors.Is(err, io.EOF) { // the client has closed: it hears that this was understood, or why it was ended
 		code, reason := s.ended()
 		_ = c.last(code, reason, time.Second)
+		_ = closeWrite(conn)
 	}
 }
 

@@ -89,3 +89,15 @@ func TestWrongAddressIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsDoNotRepeatTheAddress(t *testing.T) {
+	t.Parallel()
+	h, err := hook.New(hook.Config{URL: "http://user:word@127.0.0.1:1/secret?token=secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if _, err := h.Allows(t.Context(), "join", "bob", "room"); !errors.Is(err, hook.ErrUnavailable) || strings.Contains(err.Error(), "secret") {
+		t.Error(err)
+	}
+}

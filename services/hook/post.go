@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -52,11 +53,19 @@ func (p *poster) post(ctx context.Context, body []byte) (int, error) {
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, withoutURL(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4096)) // so that the connection can be used again
 	return resp.StatusCode, nil
+}
+
+// withoutURL takes from an error the address, whose path or query may be a secret: errors are logged.
+func withoutURL(err error) error {
+	if about, ok := errors.AsType[*url.Error](err); ok {
+		return about.Err
+	}
+	return err
 }
 
 // close closes idle connections.

@@ -117,6 +117,38 @@ func TestOverTCPItShowsItsTicketLogsInAndAnswersPings(t *testing.T) {
 	})
 }
 
+func TestOverTCPNothingFollowsHalfAPong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(t)
+		peers := make(chan *streamPeer, 2)
+		c, err := s.dial("tcp://example.org:9000", client.Options{}, func() {
+			for range 2 {
+				p := s.accept()
+				p.wants(authLine)
+				p.say(readyLine)
+				peers <- p
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := <-peers
+		p.say(`{"ping":{}}`)
+		if _, err := io.ReadFull(p, make([]byte, 6)); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(5 * time.Second) // the peer reads no more for a while
+		sendAsync(t, c, "bob", hi)
+		if rest, err := io.ReadAll(p); err != nil || len(rest) > 0 {
+			t.Errorf("then came %q, %v", rest, err)
+		}
+		if got := (<-peers).hears(); !strings.Contains(got, `"send":{"to":"bob"`) {
+			t.Errorf("on the next connection: %s", got)
+		}
+	})
+}
+
 func TestOverTCPItObeysTheCodeOfACloseObject(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

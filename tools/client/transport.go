@@ -116,11 +116,14 @@ func (s *stream) write(frame []byte, within time.Duration) error {
 	return s.put(frame, within)
 }
 
-// put writes a frame in one piece. mu is held.
+// put writes a frame in one piece. mu is held. After a part of one nothing can follow.
 func (s *stream) put(frame []byte, within time.Duration) error {
 	s.out = contracts.AppendFrame(s.out[:0], frame)
 	_ = s.SetWriteDeadline(time.Now().Add(within))
-	_, err := s.Conn.Write(s.out)
+	n, err := s.Conn.Write(s.out)
+	if err != nil && n > 0 {
+		_ = s.Close()
+	}
 	if cap(s.out) > keptOutput {
 		s.out = nil
 	}
