@@ -58,9 +58,12 @@ func (g *Gateway) Probe(ctx context.Context) {
 	defer p.work.Wait()
 	tick := time.NewTicker(g.cfg.Probe)
 	defer tick.Stop()
-	for {
-		// Time is counted in ticks, of which a gateway that stood still has missed all but one: its own sleep is not their silence.
-		p.round(ctx, g.o.Fleet.Instances())
+	for last := time.Now(); ; {
+		now := time.Now()
+		// One that stood still itself, or gets no processor, finds answers late that were not.
+		late := now.Sub(last) > g.cfg.Probe+g.cfg.Probe/2
+		last = now
+		p.round(ctx, g.o.Fleet.Instances(), late)
 		select {
 		case <-ctx.Done():
 			return
@@ -92,8 +95,8 @@ func (p *probes) unfit(peer contracts.Peer) bool {
 	return x != nil && x.unfit()
 }
 
-// round judges all instances, and asks them again.
-func (p *probes) round(ctx context.Context, fleet []contracts.Instance) {
+// round judges all instances, and asks them again. When it is late, nobody's silence until now counts.
+func (p *probes) round(ctx context.Context, fleet []contracts.Instance, late bool) {
 	p.forget(fleet)
 	asked, silent := 0, 0
 	var hung []*pulse
@@ -105,6 +108,9 @@ func (p *probes) round(ctx context.Context, fleet []contracts.Instance) {
 		x := p.of(i.Peer)
 		if x.look() {
 			p.g.metrics.probeFailures.Inc()
+		}
+		if late {
+			x.silent = 0
 		}
 		x.judge(p.g.log)
 		asked++

@@ -124,6 +124,25 @@ func TestNobodyIsCutOffWhenMostInstancesAreSilent(t *testing.T) {
 	})
 }
 
+func TestGatewayThatStandsStillItselfCutsNobodyOff(t *testing.T) {
+	t.Parallel()
+	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+		all, at := w.crowd()
+		w.still.Store(int64(2 * w.g.cfg.Probe))
+		<-time.After(time.Second)
+		at.becomes(hung)
+		<-time.After(time.Minute)
+		if n := lost(all); n != 0 {
+			t.Errorf("%d are cut off", n)
+		}
+		w.still.Store(0)
+		<-time.After(2*w.g.cfg.Probe + foundOut(w.g.cfg))
+		if n := lost(all); n != len(all) {
+			t.Errorf("it goes on, and %d of %d are cut off", n, len(all))
+		}
+	})
+}
+
 func TestInstanceThatSaysItIsNotReadyIsPassedOverAtOnce(t *testing.T) {
 	t.Parallel()
 	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {

@@ -158,7 +158,14 @@ type ward struct {
 	net   pipes
 	fleet fleetFake
 	g     *Gateway
+	still atomic.Int64 // for how long the gateway's loop stands still each time
 	all   map[contracts.NodeID]*subject
+}
+
+// Instances is part of Fleet.
+func (w *ward) Instances() []contracts.Instance {
+	<-time.After(time.Duration(w.still.Load()))
+	return w.fleet.Instances()
 }
 
 // inWard runs a test with a gateway before some instances, which it asks each probe.
@@ -189,7 +196,7 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(t *test
 			w.fleet.add(s.node, string(s.node)+":1")
 			w.fleet.change(s.node, func(l *contracts.Load) { l.TCP = "tcp://" + string(s.node) + ":2" })
 		}
-		w.g = New(cfg, Options{Tickets: secrets, Fleet: &w.fleet, Order: byHash, Dial: w.net.dial})
+		w.g = New(cfg, Options{Tickets: secrets, Fleet: w, Order: byHash, Dial: w.net.dial})
 		servers = append(servers, serve("gateway", w.net.listen("gateway"), w.g))
 		tcp := w.net.listen("gateway-tcp")
 		defer tcp.close()
