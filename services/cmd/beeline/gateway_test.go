@@ -82,7 +82,7 @@ func TestGatewayRefusesAConfigurationThatCannotWork(t *testing.T) {
 		append(good, "--answer-time", "0s"),
 		append(good, "--poll", "0s"),
 		append(good, "--probe", "1ms"),
-		append(good, "--probe", "-1s"),
+		append(good, "--probe=-1s"),
 		append(good, "--max-connections", "0"),
 	} {
 		cfg := config(args...)
