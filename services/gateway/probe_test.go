@@ -32,7 +32,8 @@ func (w *ward) next() (at contracts.NodeID, took time.Duration) {
 
 func TestClientsOfAnInstanceThatHangsAreCutOffToComeBackElsewhere(t *testing.T) {
 	t.Parallel()
-	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 3, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		<-time.After(time.Minute) // nobody says anything
 		if n := lost(all); n != 0 || counted(w.g.metrics.probeFailures) != 0 {
@@ -60,7 +61,8 @@ func TestClientsOfAnInstanceThatHangsAreCutOffToComeBackElsewhere(t *testing.T) 
 			t.Errorf("it answers again, and the next is on %s after %v", n, took)
 		}
 	})
-	inWard(t, 3, withoutProbe, func(t *testing.T, w *ward) {
+	inWard(t, 3, withoutProbe, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		at.becomes(hung)
 		<-time.After(time.Minute)
@@ -80,7 +82,8 @@ func TestInstanceThatIsSlowOrBusyKeepsItsClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+			inWard(t, 3, asShipped, func(w *ward) {
+				t := w.t
 				all, at := w.crowd()
 				at.becomes(test.mood)
 				<-time.After(foundOut(w.g.cfg))
@@ -101,7 +104,8 @@ func TestInstanceThatIsSlowOrBusyKeepsItsClients(t *testing.T) {
 
 func TestNobodyIsCutOffWhenMostInstancesAreSilent(t *testing.T) {
 	t.Parallel()
-	inWard(t, 4, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 4, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		var others []*subject
 		for _, s := range w.all {
@@ -126,7 +130,8 @@ func TestNobodyIsCutOffWhenMostInstancesAreSilent(t *testing.T) {
 
 func TestGatewayThatStandsStillItselfCutsNobodyOff(t *testing.T) {
 	t.Parallel()
-	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 3, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		w.still.Store(int64(2 * w.g.cfg.Probe))
 		<-time.After(time.Second)
@@ -145,7 +150,8 @@ func TestGatewayThatStandsStillItselfCutsNobodyOff(t *testing.T) {
 
 func TestInstanceThatSaysItIsNotReadyIsPassedOverAtOnce(t *testing.T) {
 	t.Parallel()
-	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 3, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		at.becomes(unready) // which it has not reported yet
 		<-time.After(w.g.cfg.Probe + time.Millisecond)
@@ -164,7 +170,8 @@ func TestInstanceThatSaysItIsNotReadyIsPassedOverAtOnce(t *testing.T) {
 			t.Errorf("none is ready, and the next is on %s", n)
 		}
 	})
-	inWard(t, 3, withoutProbe, func(t *testing.T, w *ward) {
+	inWard(t, 3, withoutProbe, func(w *ward) {
+		t := w.t
 		_, at := w.crowd()
 		at.becomes(unready)
 		<-time.After(time.Second)
@@ -177,7 +184,8 @@ func TestInstanceThatSaysItIsNotReadyIsPassedOverAtOnce(t *testing.T) {
 // So it is with one that stops and has clients yet.
 func TestInstanceThatRefusesConnectionsKeepsItsClients(t *testing.T) {
 	t.Parallel()
-	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 3, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		w.g.probes.http.CloseIdleConnections()
 		w.net.m[string(at.node)+":1"].close()
@@ -193,7 +201,8 @@ func TestInstanceThatRefusesConnectionsKeepsItsClients(t *testing.T) {
 
 func TestInstanceThatDemandsToKnowTheClientIsAsked(t *testing.T) {
 	t.Parallel()
-	inWard(t, 1, func(c *Config) { c.Proxy = true }, func(t *testing.T, w *ward) {
+	inWard(t, 1, func(c *Config) { c.Proxy = true }, func(w *ward) {
+		t := w.t
 		w.all["a0"].becomes(unready)
 		<-time.After(2 * w.g.cfg.Probe)
 		if i := w.fleet.Instances()[0]; !w.g.probes.unfit(i.Peer) || w.g.probes.of(i.Peer).broken.Load() {
@@ -221,7 +230,8 @@ func TestOnlyAddressesThatAGatewayCanUseAreAsked(t *testing.T) {
 
 func TestWhatIsKnownOfAnInstanceGoesWithIt(t *testing.T) {
 	t.Parallel()
-	inWard(t, 3, asShipped, func(t *testing.T, w *ward) {
+	inWard(t, 3, asShipped, func(w *ward) {
+		t := w.t
 		all, at := w.crowd()
 		w.fleet.mu.Lock()
 		w.fleet.all = nil

@@ -169,7 +169,7 @@ func (w *ward) Instances() []contracts.Instance {
 }
 
 // inWard runs a test with a gateway before some instances, which it asks each probe.
-func inWard(t *testing.T, instances int, change func(*Config), test func(t *testing.T, w *ward)) {
+func inWard(t *testing.T, instances int, change func(*Config), test func(w *ward)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &ward{t: t, all: map[contracts.NodeID]*subject{}}
@@ -181,7 +181,7 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(t *test
 			if cfg.Proxy && name != "gateway" {
 				l = &proxyproto.Listener{Listener: l, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil }}
 			}
-			s := &http.Server{Handler: h} //nolint:gosec // a test
+			s := &http.Server{Handler: h}
 			running.Go(func() { _ = s.Serve(l) })
 			return s
 		}
@@ -203,7 +203,7 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(t *test
 		running.Go(func() { acceptAll(tcp, func(c net.Conn) { w.g.TakeTCP(t.Context(), c) }) })
 		ctx, cancel := context.WithCancel(t.Context())
 		running.Go(func() { w.g.Probe(ctx) })
-		test(t, w)
+		test(w)
 		w.g.Drain(t.Context(), 0)
 		cancel()
 		close(over)
