@@ -114,7 +114,7 @@ func (s *stage) cut(t *testing.T, want int) {
 
 // probing lets instances be slow, as they are when other tests take the processor, and asks them as it ships when it is proven.
 func probing() []string {
-	return []string{"--probe", sized(2*time.Second, gatewayserver.DefaultConfig().Gateway.Probe).String()}
+	return []string{"--probe", sized(time.Second, gatewayserver.DefaultConfig().Gateway.Probe).String()}
 }
 
 // audience is how many clients lose their instance.

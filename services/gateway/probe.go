@@ -24,7 +24,7 @@ const (
 	readyzPath = "/readyz"
 )
 
-// probes asks instances whether they are ready, all of them by one loop. What it knows is bounded by the fleet.
+// probes asks instances whether they are ready, all of them by one loop. What it knows is bounded by the fleet, and by clients.
 type probes struct {
 	g    *Gateway
 	http *http.Transport
@@ -97,15 +97,12 @@ func (p *probes) unfit(peer contracts.Peer) bool {
 
 // round judges all instances, and asks them again. When it is late, nobody's silence until now counts.
 func (p *probes) round(ctx context.Context, fleet []contracts.Instance, late bool) {
-	p.forget(fleet)
 	asked, silent := 0, 0
 	var hung []*pulse
-	for _, i := range fleet {
-		address := readyz(i.Load.URL)
-		if address == "" {
+	for _, x := range p.known(fleet) {
+		if x.address == "" {
 			continue
 		}
-		x := p.of(i.Peer)
 		if x.look() {
 			p.g.metrics.probeFailures.Inc()
 		}
@@ -120,7 +117,7 @@ func (p *probes) round(ctx context.Context, fleet []contracts.Instance, late boo
 		if x.silent >= suspicious {
 			hung = append(hung, x)
 		}
-		p.ask(ctx, x, address)
+		p.ask(ctx, x)
 	}
 	held := len(hung) > 0 && 2*silent > asked
 	if held && !p.held {
@@ -136,22 +133,24 @@ func (p *probes) round(ctx context.Context, fleet []contracts.Instance, late boo
 	}
 }
 
-// forget drops what is known of instances that have left the fleet.
-func (p *probes) forget(fleet []contracts.Instance) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.m) == 0 {
-		return
-	}
+// known returns what is known of the instances of the fleet, and of those that have left it and have clients yet: one that hangs
+// loses its lease, perhaps before it is found. The others are forgotten.
+func (p *probes) known(fleet []contracts.Instance) (all []*pulse) {
 	there := make(map[contracts.Peer]struct{}, len(fleet))
 	for _, i := range fleet {
 		there[i.Peer] = struct{}{}
+		p.of(i.Peer).address = readyz(i.Load.URL)
 	}
-	for peer := range p.m {
-		if _, ok := there[peer]; !ok {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for peer, x := range p.m {
+		if _, ok := there[peer]; !ok && x.relays.Load() == 0 {
 			delete(p.m, peer)
+			continue
 		}
+		all = append(all, x)
 	}
+	return all
 }
 
 // cut ends the clients of an instance that hangs; those too that came while others were.
@@ -181,10 +180,11 @@ func (p *probes) cut(ctx context.Context, x *pulse) {
 }
 
 // ask sends a question, unless as many as may wait for an answer.
-func (p *probes) ask(ctx context.Context, x *pulse, address string) {
+func (p *probes) ask(ctx context.Context, x *pulse) {
 	if x.asking.Load() >= mostAsked {
 		return
 	}
+	address := x.address
 	x.asked = true
 	x.asking.Add(1)
 	p.work.Go(func() {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -228,18 +229,27 @@ func TestOnlyAddressesThatAGatewayCanUseAreAsked(t *testing.T) {
 	}
 }
 
-func TestWhatIsKnownOfAnInstanceGoesWithIt(t *testing.T) {
+// One that hangs loses its lease, and that may be before it is found.
+func TestWhatIsKnownOfAnInstanceGoesWithItsLastClient(t *testing.T) {
 	t.Parallel()
 	inWard(t, 3, asShipped, func(w *ward) {
 		t := w.t
 		all, at := w.crowd()
 		w.fleet.mu.Lock()
-		w.fleet.all = nil
+		w.fleet.all = slices.DeleteFunc(w.fleet.all, func(i contracts.Instance) bool { return i.Node == at.node })
 		w.fleet.mu.Unlock()
-		at.becomes(hung)
 		<-time.After(time.Minute)
-		if n := lost(all); n != 0 || len(w.g.probes.m) != 0 {
-			t.Errorf("%d are cut off, %d instances are remembered", n, len(w.g.probes.m))
+		if n := lost(all); n != 0 || len(w.g.probes.m) != 3 {
+			t.Errorf("%d are cut off, %d instances are known", n, len(w.g.probes.m))
+		}
+		at.becomes(hung)
+		<-time.After(foundOut(w.g.cfg))
+		if n := lost(all); n != len(all) {
+			t.Errorf("%d of %d are cut off", n, len(all))
+		}
+		<-time.After(w.g.cfg.Probe)
+		if n := len(w.g.probes.m); n != 2 {
+			t.Errorf("%d instances are known", n)
 		}
 	})
 }

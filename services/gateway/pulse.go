@@ -20,6 +20,7 @@ type pulse struct {
 	relays  atomic.Int64 // its clients
 
 	// owned by the loop
+	address    string // where it is asked; empty: nowhere
 	asked      bool
 	missed     int  // in a row: questions due for which no answer had come
 	silent     int  // of these, how many since which not one byte has come either
