@@ -18,7 +18,7 @@ import (
 
 // patientGateway lets instances be slow, as they are when other tests take the processor: a gateway would go to alternates.
 func patientGateway() []string {
-	return []string{"--answer-time", sized(5*time.Second, gatewayserver.DefaultConfig().Gateway.AnswerTime).String()}
+	return append(probing(), "--answer-time", sized(5*time.Second, gatewayserver.DefaultConfig().Gateway.AnswerTime).String())
 }
 
 func TestClientsOfOneKeyMeetOnOneInstanceAndTheirTrafficCostsTheBrokerNothing(t *testing.T) {

@@ -167,7 +167,7 @@ func (c *circle) talk(t *testing.T, all []*fleet.Roamer) map[string]int {
 func TestOneClusterCarriesEveryoneWhenTheOtherIsKilledAndGivesThemBack(t *testing.T) {
 	t.Parallel()
 	clients := sized(60, 2000)
-	clusters := fleet.RunClusters(t, fleet.Plan{Edges: 2}, "a", "b")
+	clusters := fleet.RunClusters(t, fleet.Plan{Edges: 2, GatewayFlags: probing()}, "a", "b")
 	all := names("c", clients)
 	crowd := roamers(t, clusters...)
 	talks := newCircle(crowd)

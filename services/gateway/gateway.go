@@ -46,11 +46,17 @@ type Config struct {
 	MaxConnections int           // proxied at a time; more are refused with 503
 	AnswerTime     time.Duration // for an instance to accept the connection and answer the upgrade, before the next is tried
 	StallTime      time.Duration // for a side to take what is written to it, at least; at most half as much more
+	Probe          time.Duration // between two questions to an instance whether it is ready, see [Gateway.Probe]; 0: none is asked
 }
 
 // DefaultConfig returns settings for production.
 func DefaultConfig() Config {
-	return Config{Cluster: "a", MaxConnections: 100_000, AnswerTime: 250 * time.Millisecond, StallTime: 20 * time.Second}
+	return Config{
+		Cluster: "a", MaxConnections: 100_000, AnswerTime: 250 * time.Millisecond, StallTime: 20 * time.Second,
+		// An instance that hangs is found within three of these; with 200 ms its clients, who come back within a second of that
+		// (the registry's back-off), are elsewhere within two.
+		Probe: 200 * time.Millisecond,
+	}
 }
 
 // ErrConfig is wrapped by the errors of [Config.Validate].
@@ -73,6 +79,7 @@ type Gateway struct {
 	log      *slog.Logger
 	used     nonces
 	outliers outliers
+	probes   probes
 	metrics  *metrics
 
 	open     atomic.Int64   // requests under way, and clients over raw TCP that are not joined with an instance yet
@@ -97,6 +104,7 @@ func New(cfg Config, o Options) *Gateway {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	g.probes.g, g.probes.m = g, map[contracts.Peer]*pulse{}
 	g.metrics = newMetrics(g)
 	return g
 }
@@ -247,6 +255,17 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		all = append(all, r)
 	}
 	g.mu.Unlock()
+	cutOver(ctx, all, over)
+	g.mu.Lock()
+	for client := range g.entering {
+		_ = client.Close()
+	}
+	g.mu.Unlock()
+	g.work.Wait()
+}
+
+// cutOver ends relays evenly spread over a time; when ctx is over, all that are left.
+func cutOver(ctx context.Context, all []*relay, over time.Duration) {
 	begin, tick := time.Now(), time.NewTicker(drainStep)
 	defer tick.Stop()
 	for ended := 0; ended < len(all); {
@@ -265,10 +284,4 @@ func (g *Gateway) Drain(ctx context.Context, over time.Duration) {
 		case <-ctx.Done():
 		}
 	}
-	g.mu.Lock()
-	for client := range g.entering {
-		_ = client.Close()
-	}
-	g.mu.Unlock()
-	g.work.Wait()
 }

@@ -4,6 +4,8 @@ import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
 	connections, bytes, failures, passedOn prometheus.Counter
+	probeFailures, cutsHeld                prometheus.Counter
+	instancesCut, clientsCut               prometheus.Counter
 	refused                                *prometheus.CounterVec
 	all                                    []prometheus.Collector
 }
@@ -19,6 +21,10 @@ func newMetrics(g *Gateway) *metrics {
 	m.bytes = counter("bytes_total", "Bytes passed on, both ways.")
 	m.failures = counter("dial_failures_total", "Instances and peers that did not answer in time.")
 	m.passedOn = counter("passed_on_total", "Clients passed on to a gateway of another cluster.")
+	m.probeFailures = counter("probe_failures_total", "Questions whether an instance is ready that it had not answered when the next was due.")
+	m.instancesCut = counter("instances_cut_total", "Instances that hung, so that their clients were cut off.")
+	m.clientsCut = counter("clients_cut_total", "Clients that were cut off, since their instance hung.")
+	m.cutsHeld = counter("cuts_held_total", "Times that more than half of the instances were silent at once, so that nobody was cut off.")
 	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "beeline_gateway_refused_total", Help: "Clients that were not let in, by the status they were answered with.",
 	}, []string{"status"})

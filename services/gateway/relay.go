@@ -17,7 +17,9 @@ import (
 type relay struct {
 	g                *Gateway
 	client, instance net.Conn
+	from             *pulse      // of the instance; nil: it is not asked
 	half             atomic.Bool // one side has ended
+	ending           bool        // guarded by g.mu: its instance hangs
 }
 
 // relayBuffer is how much is read at a time.
@@ -27,7 +29,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, relayBuffer); return
 
 // start begins to relay. early is what the client has said already. It is called by a request, for which Drain waits.
 func (g *Gateway) start(client net.Conn, up *upstream, early []byte) {
-	r := &relay{g: g, client: client, instance: up.conn}
+	r := &relay{g: g, client: client, instance: up.conn, from: up.from}
+	r.from.join()
 	g.mu.Lock()
 	g.relays[r] = struct{}{}
 	draining := g.draining // since the client was let in
@@ -38,10 +41,11 @@ func (g *Gateway) start(client net.Conn, up *upstream, early []byte) {
 	}
 	g.work.Go(func() {
 		var both sync.WaitGroup
-		both.Go(func() { r.pass(client, up.conn, up.head) })
-		r.pass(up.conn, client, early)
+		both.Go(func() { r.pass(client, up.conn, up.head, r.from) })
+		r.pass(up.conn, client, early, nil)
 		both.Wait()
 		r.cut()
+		r.from.leave()
 		g.mu.Lock()
 		delete(g.relays, r)
 		g.mu.Unlock()
@@ -54,9 +58,10 @@ func (r *relay) cut() {
 	_ = r.instance.Close()
 }
 
-// pass writes what is said already, and then what src says, to dst. An orderly end is passed on; anything else ends both.
-func (r *relay) pass(dst, src net.Conn, said []byte) {
-	out := &outlet{relay: r, dst: dst}
+// pass writes what is said already, and then what src says, to dst, and tells the pulse of src, if it has one. An orderly end is
+// passed on; anything else ends both.
+func (r *relay) pass(dst, src net.Conn, said []byte, from *pulse) {
+	out := &outlet{relay: r, dst: dst, from: from}
 	err := out.write(said)
 	if err == nil {
 		err = out.copy(src)
@@ -77,6 +82,7 @@ func (r *relay) lastWords(src net.Conn) { _ = src.SetReadDeadline(time.Now().Add
 type outlet struct {
 	*relay
 	dst      net.Conn
+	from     *pulse    // of the other side; nil: it has none
 	deadline time.Time // of writes
 }
 
@@ -130,6 +136,7 @@ func (o *outlet) copy(src net.Conn) error {
 			err = io.EOF
 		}
 		if err == nil {
+			o.from.say()
 			err = o.write((*buf)[:n])
 		}
 		buffers.Put(buf)
@@ -149,6 +156,7 @@ func (o *outlet) copyPlain(src net.Conn) error {
 	for {
 		n, err := src.Read(*buf)
 		if n > 0 {
+			o.from.say()
 			if werr := o.write((*buf)[:n]); werr != nil {
 				return werr
 			}

@@ -34,6 +34,7 @@ const (
 type upstream struct {
 	conn net.Conn
 	head []byte // its answer to the client, and what it has said since
+	from *pulse // of the instance; nil: it is a peer, or is not asked
 }
 
 var (
@@ -51,7 +52,7 @@ func (g *Gateway) reach(
 	for _, i := range g.o.Fleet.Instances() {
 		switch {
 		case i.Load.State != contracts.NodeReady || addressOf(i.Load) == "" || i.Load.Users >= i.Load.Capacity:
-		case g.outliers.passes(i.Peer, now):
+		case g.outliers.passes(i.Peer, now) || g.probes.unfit(i.Peer):
 			spare = append(spare, i)
 		default:
 			fit = append(fit, i)
@@ -66,6 +67,9 @@ func (g *Gateway) reach(
 		switch {
 		case err == nil:
 			g.outliers.served(i.Peer, time.Now())
+			if up != nil {
+				up.from = g.probes.of(i.Peer)
+			}
 			return up, no
 		case ctx.Err() != nil:
 			return nil, &refusal{http.StatusServiceUnavailable, "the client has gone"}

@@ -57,6 +57,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// minProbe keeps a gateway from asking so often that an answer on its way looks late.
+const minProbe = 50 * time.Millisecond
+
 // ErrConfig is wrapped by every error about a [Config].
 var ErrConfig = errors.New("configuration")
 
@@ -75,6 +78,8 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: no ticket-key: without one nobody could be let in", ErrConfig)
 	case g.MaxConnections < 1 || g.AnswerTime <= 0 || g.StallTime <= 0:
 		return fmt.Errorf("%w: max-connections, answer-time and stall-time must be positive", ErrConfig)
+	case g.Probe < 0 || g.Probe > 0 && g.Probe < minProbe:
+		return fmt.Errorf("%w: probe must be 0, which turns it off, or at least %v", ErrConfig, minProbe)
 	case c.Poll <= 0 || c.Hold < 0 || c.DrainTime < 0:
 		return fmt.Errorf("%w: poll must be positive, hold and drain-time not negative", ErrConfig)
 	}

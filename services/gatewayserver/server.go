@@ -33,6 +33,7 @@ type Server struct {
 	metrics *prometheus.Registry
 	http    *httpserver.Server
 	cancel  context.CancelFunc
+	probing sync.WaitGroup
 
 	stop    sync.Once
 	stopped chan struct{}
@@ -79,6 +80,7 @@ func (s *Server) start(ctx context.Context) error {
 	s.gateway = gateway.New(s.cfg.Gateway, gateway.Options{
 		Tickets: secrets, Fleet: s.fleet, Order: order(s.cfg.Gateway.Cluster), Dial: s.cfg.Dial, Logger: s.log,
 	})
+	s.probing.Go(func() { s.gateway.Probe(background) })
 	s.metrics = prometheus.NewRegistry()
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.metrics.MustRegister(s.gateway.Collectors()...)
@@ -204,6 +206,7 @@ func (s *Server) halt(ctx context.Context) {
 	if s.cancel != nil {
 		s.cancel()
 	}
+	s.probing.Wait()
 	if s.fleet != nil {
 		s.fleet.loop.Wait()
 		s.fleet.reader.Close()

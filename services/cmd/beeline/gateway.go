@@ -44,6 +44,7 @@ type gatewayBehindFlags struct {
 	Peers      []string      `name:"peer" placeholder:"CLUSTER=ADDR" help:"Another cluster, and host:port of a gateway of it: clients whose ticket names that cluster are passed on there, or served here while it cannot be reached. Repeat it for more."`
 	Proxy      bool          `name:"proxy-protocol" help:"Tell edges and peers the client's address with a PROXY protocol header. They must trust this gateway (--proxy-trust), and then demand it."`
 	AnswerTime time.Duration `name:"answer-time" default:"${gateway_answer}" placeholder:"${default}" help:"For an edge to take a client, before the next one is tried."`
+	Probe      time.Duration `name:"probe" default:"${gateway_probe}" placeholder:"${default}" help:"How often each edge is asked whether it is ready (/readyz where it advertises ws://). One that says no, or does not answer twice, is passed over; when nothing else comes from it either, it hangs, and its clients are cut off to come back elsewhere, unless more than half of the edges are silent. Longer where edges that live may stand still; 0s turns it off."`
 	Poll       time.Duration `name:"poll" default:"${gateway_poll}" placeholder:"${default}" help:"How often the fleet is read."`
 	Hold       time.Duration `name:"hold" default:"${gateway_hold}" placeholder:"${default}" help:"How long the gateway does not believe that more than half of the edges are gone at once."`
 	Redis      redisFlags    `embed:""`
@@ -66,6 +67,7 @@ func gatewayDefaults() kong.Vars {
 		"gateway_listen":      d.Listen,
 		"gateway_admin":       d.Admin,
 		"gateway_drain":       d.DrainTime.String(),
+		"gateway_probe":       d.Gateway.Probe.String(),
 		"gateway_poll":        d.Poll.String(),
 		"gateway_hold":        d.Hold.String(),
 		"gateway_connections": strconv.Itoa(d.Gateway.MaxConnections),
@@ -133,7 +135,7 @@ func (c *gatewayCmd) config() (gatewayserver.Config, error) {
 	cfg.DrainTime, cfg.Poll, cfg.Hold = c.Operation.DrainTime, c.Behind.Poll, c.Behind.Hold
 	g := &cfg.Gateway
 	g.Cluster, g.Proxy, g.AnswerTime = contracts.ClusterName(c.Behind.Cluster), c.Behind.Proxy, c.Behind.AnswerTime
-	g.MaxConnections, g.StallTime = c.Clients.MaxConnections, c.Clients.StallTime
+	g.MaxConnections, g.StallTime, g.Probe = c.Clients.MaxConnections, c.Clients.StallTime, c.Behind.Probe
 	cfg.TCPListen = c.Clients.TCPListen
 	var err error
 	if cfg.ProxyTrust, err = parsePrefixes(c.Clients.ProxyTrust); err != nil {

@@ -34,6 +34,7 @@ var flagOfGateway = map[string]string{
 	"Gateway.Cluster": "cluster=b", "Gateway.Peers": "peer=b=x:1", "Gateway.Proxy": "proxy-protocol",
 	"TCPListen": "tcp-listen=:3", "Gateway.TCPPeers": "tcp-peer=b=x:3",
 	"Gateway.MaxConnections": "max-connections=1", "Gateway.AnswerTime": "answer-time=1s", "Gateway.StallTime": "stall-time=1s",
+	"Gateway.Probe": "probe=1s",
 }
 
 func TestEveryFieldOfAGatewayIsAFlag(t *testing.T) {
@@ -80,6 +81,8 @@ func TestGatewayRefusesAConfigurationThatCannotWork(t *testing.T) {
 		append(good, "--tls-cert", "c"),
 		append(good, "--answer-time", "0s"),
 		append(good, "--poll", "0s"),
+		append(good, "--probe", "1ms"),
+		append(good, "--probe=-1s"),
 		append(good, "--max-connections", "0"),
 	} {
 		cfg := config(args...)
