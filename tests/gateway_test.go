@@ -26,6 +26,7 @@ func startGateway(t *testing.T, f *fleet.Fleet, change ...func(*gatewayserver.Co
 	cfg.Listen, cfg.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.TicketKeys = []string{base64.StdEncoding.EncodeToString([]byte(strings.Repeat("s", 32)))}
 	cfg.Poll, cfg.DrainTime = 50*time.Millisecond, 0
+	cfg.Gateway.Probe = time.Second // a loaded machine is not a hung one
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -242,7 +242,6 @@ func TestTCPClientsGoThroughAGatewayToTheirRoom(t *testing.T) {
 	g := startGateway(t, f, patient)
 	foreign := startGateway(t, f, patient, func(c *gatewayserver.Config) { // its cluster is empty: it passes on
 		c.Gateway.Cluster = "b"
-		c.Gateway.Proxy = false
 		c.Gateway.TCPPeers = map[contracts.ClusterName][]string{"a": {strings.TrimPrefix(g.TCPURL(), "tcp://")}}
 	})
 	r := startRegistry(t, f, through(g))

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pires/go-proxyproto"
+
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -32,6 +34,9 @@ var pingFrame, pong = func() (ping, pong []byte) {
 
 // TakeTCP takes a client in that came over raw TCP, or tells it why not, and does not wait. ctx is that of the gateway.
 func (g *Gateway) TakeTCP(ctx context.Context, client net.Conn) {
+	if p, ok := client.(*proxyproto.Conn); ok {
+		client = proxied{p}
+	}
 	if !g.enter(client) {
 		_ = client.Close()
 		return
@@ -51,6 +56,19 @@ func (g *Gateway) TakeTCP(ctx context.Context, client net.Conn) {
 		}
 		g.refuse(client, no)
 	}()
+}
+
+// proxied is a connection that came with a PROXY header, of which one half can be closed. It is read through what has read
+// the header, for that may have read on.
+type proxied struct{ *proxyproto.Conn }
+
+// CloseWrite says that no more comes.
+func (p proxied) CloseWrite() error {
+	tcp, ok := p.TCPConn()
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return tcp.CloseWrite()
 }
 
 // mayRefuse takes one of the places for those that get to read why they are not let in.

@@ -142,6 +142,7 @@ func (s *Server) listenTCP(ctx context.Context) error {
 	if err := s.http.TCP.Listen(ctx, net.ListenConfig{}, "clients over raw TCP", s.cfg.TCPListen); err != nil {
 		return err
 	}
+	s.http.TCP.TrustProxies(s.cfg.ProxyTrust)
 	if s.cfg.TLSCert == "" {
 		return nil
 	}

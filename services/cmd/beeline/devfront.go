@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/gatewayserver"
@@ -42,6 +43,7 @@ func (d *dev) startGateways(ctx context.Context, all []*cluster) error {
 		cfg := gatewayserver.DefaultConfig()
 		cfg.Listener, cfg.Admin = listeners[c.plan.name], d.address(c.plan.gateway.admin)
 		cfg.Redis, cfg.TicketKeys, cfg.DrainTime, cfg.Logger = c.redis, []string{d.ticket}, 0, d.log
+		cfg.Gateway.Probe = time.Second // all is one process here: when it is busy, so is everything
 		cfg.Gateway.Cluster, cfg.Gateway.AnswerTime, cfg.Gateway.Peers = c.plan.name, devAnswerTime, map[contracts.ClusterName][]string{}
 		for name, addrs := range peers {
 			if name != c.plan.name {
