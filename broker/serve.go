@@ -58,10 +58,10 @@ func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, repor
 
 func (i *Instance) subscribe(ctx context.Context, cluster contracts.ClusterName, r contracts.Report, handle func([]byte, func([]byte) error)) error {
 	to := contracts.InstanceSubject(cluster, r.Service, r.Instance)
-	// Without a queue group: the edge has chosen the instance.
+	// The edge has chosen the instance. The queue group is for a second process under its id, which must not carry out the same calls.
 	err := i.service.AddEndpoint("call", micro.HandlerFunc(func(q micro.Request) {
 		handle(q.Data(), func(b []byte) error { return q.Respond(b) })
-	}), micro.WithEndpointSubject(string(to)), micro.WithEndpointQueueGroupDisabled(), micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
+	}), micro.WithEndpointSubject(string(to)), micro.WithEndpointQueueGroup(string(r.Instance)), micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
 	if err != nil {
 		return fmt.Errorf("subscribe %s: %w", to, err)
 	}
