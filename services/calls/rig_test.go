@@ -30,6 +30,7 @@ type busFake struct {
 	parcels   []parcel
 	abandoned []contracts.InstanceID
 	missed    []contracts.InstanceID
+	heard     func(contracts.ServiceName, contracts.InstanceID) // if set, who hears what was missed
 }
 
 func (b *busFake) Call(_ contracts.ServiceName, i contracts.InstanceID, _ []byte, _ time.Time, w broker.CallWaiter) {
@@ -44,7 +45,10 @@ func (b *busFake) Abandon(_ contracts.ServiceName, i contracts.InstanceID) {
 	b.abandoned = append(b.abandoned, i)
 }
 
-func (b *busFake) Missed(_ contracts.ServiceName, i contracts.InstanceID) {
+func (b *busFake) Missed(s contracts.ServiceName, i contracts.InstanceID) {
+	if b.heard != nil {
+		b.heard(s, i)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.missed = append(b.missed, i)
