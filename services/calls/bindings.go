@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,7 +83,7 @@ func (b *bindings) find(c *call) (*instance, bool) {
 	p.mu.Lock()
 	e := p.known[k]
 	if e != nil && e.to == nil {
-		e.waiting = append(e.waiting, c) // bounded by what the service has in flight
+		p.wait(e, c)
 		p.mu.Unlock()
 		return nil, false
 	}
@@ -104,13 +105,30 @@ func (b *bindings) find(c *call) (*instance, bool) {
 	if e != nil {
 		was = e.to
 	}
-	e = &binding{waiting: []*call{c}}
+	e = &binding{}
+	p.wait(e, c)
 	p.put(k, e, b.most)
 	p.mu.Unlock()
 	if !b.place(k, was, c, e) {
 		b.settle(k, e, nil, time.Time{}, 0)
 	}
 	return nil, false
+}
+
+// wait has a call wait for the table, for no longer than its time is. How many do is bounded by what the service has in flight. The part is locked.
+func (p *bindingPart) wait(e *binding, c *call) {
+	e.waiting = append(e.waiting, c)
+	c.waits = time.AfterFunc(time.Until(c.deadline), func() {
+		p.mu.Lock()
+		at := slices.Index(e.waiting, c)
+		if at >= 0 {
+			e.waiting = slices.Delete(e.waiting, at, at+1)
+		}
+		p.mu.Unlock()
+		if at >= 0 {
+			c.late()
+		}
+	})
 }
 
 // holds tells whether a binding may be gone by. The part is locked.
@@ -164,7 +182,7 @@ func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool 
 func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Time, losses uint64) {
 	p := b.part(k)
 	p.mu.Lock()
-	if p.known[k] == e && to == nil && len(e.waiting) > 0 {
+	if p.known[k] == e && to == nil && e.to == nil {
 		delete(p.known, k)
 	}
 	if to != nil {
@@ -178,6 +196,7 @@ func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Tim
 	e.waiting = nil
 	p.mu.Unlock()
 	for _, c := range waiting {
+		c.waits.Stop()
 		c.goTo(to)
 	}
 }

@@ -159,3 +159,25 @@ func TestAKeyIsNotTakenFromAnInstanceThatHasNotReportedHere(t *testing.T) {
 		})
 	}
 }
+
+func TestACallDoesNotWaitForTheTableLongerThanItsTime(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.reports("a")
+		r.table.set(func() { r.table.slow = time.Second })
+		short := r.call(contracts.Call{Key: "k", Timeout: 100 * time.Millisecond})
+		for range 2 {
+			r.call(contracts.Call{Key: "k"})
+		}
+		<-time.After(100 * time.Millisecond)
+		synctest.Wait()
+		if short.outcome != contracts.CallTimeout || short.problem.Unsure {
+			t.Errorf("when its time is over: %+v", *short)
+		}
+		<-time.After(time.Second)
+		if sent := r.bus.take(); len(sent) != 2 {
+			t.Errorf("%d of two others were sent", len(sent))
+		}
+	})
+}

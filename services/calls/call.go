@@ -29,7 +29,8 @@ type call struct {
 	tries  int
 	at     *instance
 	sent   time.Time
-	unsure bool // some try may have carried it out
+	unsure bool        // some try may have carried it out
+	waits  *time.Timer // for the table of keys
 
 	ended atomic.Bool
 }

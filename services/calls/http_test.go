@@ -29,7 +29,9 @@ func serveAt(t *testing.T, address, name string) *httptest.Server {
 // overHTTP is a dispatcher for a service at these addresses.
 func overHTTP(t *testing.T, table *tableFake, addresses ...string) *rig {
 	t.Helper()
-	r := newRig(t, table, func(c *Config) { c.Services = map[contracts.ServiceName]Service{"s": {HTTP: addresses, Timeout: 20 * time.Second}} })
+	r := newRig(t, table, func(c *Config) {
+		c.Services = map[contracts.ServiceName]Service{"s": {HTTP: addresses, Timeout: 20 * time.Second}}
+	})
 	t.Cleanup(r.Close)
 	return r
 }
