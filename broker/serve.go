@@ -105,10 +105,13 @@ func (i *Instance) publish() {
 
 // Leave takes no more calls; who sends one hears that nobody is there. What has come is still handed over, answers can be given, and the
 // instance goes on to report. Reports should have said before that it has ended: else what it has is soon given up.
-func (i *Instance) Leave() error {
+func (i *Instance) Leave(ctx context.Context) error {
 	if err := i.service.Stop(); err != nil {
 		return fmt.Errorf("stop service: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	_ = i.conn.nc.FlushWithContext(ctx) // the server knows it, or there is no connection by which a call could come
 	return nil
 }
 

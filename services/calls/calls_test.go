@@ -236,3 +236,17 @@ func TestATryThatComesTooLateDoesNotMakeTheFirstUndone(t *testing.T) {
 		}
 	})
 }
+
+func TestANodeThatWasCutOffAsksWhoIsThere(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		for _, cut := range []bool{true, false, false} {
+			r.bus.cut.Store(cut)
+			<-time.After(2 * watchTick)
+		}
+		if n := r.bus.rolls.Load(); n != 1 {
+			t.Errorf("it asked %d times", n)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,8 @@ type busFake struct {
 	parcels   []parcel
 	abandoned []contracts.InstanceID
 	missed    []contracts.InstanceID
+	cut       atomic.Bool
+	rolls     atomic.Int32
 	heard     func(contracts.ServiceName, contracts.InstanceID) // if set, who hears what was missed
 }
 
@@ -54,9 +57,9 @@ func (b *busFake) Missed(s contracts.ServiceName, i contracts.InstanceID) {
 	b.missed = append(b.missed, i)
 }
 
-func (*busFake) RollCall() {}
+func (b *busFake) RollCall() { b.rolls.Add(1) }
 
-func (*busFake) Connected() bool { return true }
+func (b *busFake) Connected() bool { return !b.cut.Load() }
 
 // take returns what is on its way.
 func (b *busFake) take() []parcel {
