@@ -41,7 +41,8 @@ const (
 	// answerQueue is how many answers may wait to be handed over. nats.go passes them on through a channel, so that one can see whether there
 	// are more; what has no room is dropped, and counted as any answer that is too late.
 	answerQueue = 1 << 14
-	answerBurst = 256 // handed over together, at most
+	answerBurst = 256       // handed over together, at most
+	burstBytes  = 256 << 10 // after which there is no more in a burst: what it causes waits for its end
 )
 
 const (
@@ -223,8 +224,14 @@ func (x *Calls) deliverBurst(m *nats.Msg) {
 		defer x.burst.End()
 	}
 	x.answered(m)
+	size := len(m.Data)
 	for range min(len(x.answers), answerBurst) {
-		x.answered(<-x.answers)
+		if size > burstBytes {
+			return
+		}
+		m = <-x.answers
+		size += len(m.Data)
+		x.answered(m)
 	}
 }
 

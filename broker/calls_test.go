@@ -131,7 +131,7 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 	other.Missed("s", "i")
 	heard.is(t, "another node says that it missed the instance", func() bool { return len(heard.missed) == 1 && heard.missed[0] == "i" })
 	alsoHeard.is(t, "who said it hears it, too", func() bool { return len(alsoHeard.missed) == 1 })
-	if err := i.Leave(); err != nil {
+	if err := i.Leave(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	calls.Call("s", "i", []byte("1"), time.Now().Add(20*time.Second), left)

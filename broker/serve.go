@@ -58,10 +58,10 @@ func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, repor
 
 func (i *Instance) subscribe(ctx context.Context, cluster contracts.ClusterName, r contracts.Report, handle func([]byte, func([]byte) error)) error {
 	to := contracts.InstanceSubject(cluster, r.Service, r.Instance)
-	// Without a queue group: the edge has chosen the instance.
+	// The edge has chosen the instance. The queue group is for a second process under its id, which must not carry out the same calls.
 	err := i.service.AddEndpoint("call", micro.HandlerFunc(func(q micro.Request) {
 		handle(q.Data(), func(b []byte) error { return q.Respond(b) })
-	}), micro.WithEndpointSubject(string(to)), micro.WithEndpointQueueGroupDisabled(), micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
+	}), micro.WithEndpointSubject(string(to)), micro.WithEndpointQueueGroup(string(r.Instance)), micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
 	if err != nil {
 		return fmt.Errorf("subscribe %s: %w", to, err)
 	}
@@ -105,10 +105,13 @@ func (i *Instance) publish() {
 
 // Leave takes no more calls; who sends one hears that nobody is there. What has come is still handed over, answers can be given, and the
 // instance goes on to report. Reports should have said before that it has ended: else what it has is soon given up.
-func (i *Instance) Leave() error {
+func (i *Instance) Leave(ctx context.Context) error {
 	if err := i.service.Stop(); err != nil {
 		return fmt.Errorf("stop service: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	_ = i.conn.nc.FlushWithContext(ctx) // the server knows it, or there is no connection by which a call could come
 	return nil
 }
 

@@ -141,6 +141,7 @@ const (
 	CallAnswered    CallOutcome = "answered"     // the backend answered with data
 	CallFailed      CallOutcome = "failed"       // the backend answered with an error
 	CallGarbage     CallOutcome = "garbage"      // the backend answered with what is no answer, or too large
+	CallOverflow    CallOutcome = "overflow"     // the backend answered, and too much waited for the client to read already
 	CallTimeout     CallOutcome = "timeout"      // no answer in time: it may have been carried out
 	CallLost        CallOutcome = "lost"         // the instance that had it died: it may have been carried out
 	CallUnavailable CallOutcome = "unavailable"  // no instance took it: it was not carried out
@@ -151,5 +152,5 @@ const (
 
 // CallOutcomes lists them all, for whoever counts.
 var CallOutcomes = []CallOutcome{
-	CallAnswered, CallFailed, CallGarbage, CallTimeout, CallLost, CallUnavailable, CallRateLimited, CallForbidden, CallBadRequest,
+	CallAnswered, CallFailed, CallGarbage, CallOverflow, CallTimeout, CallLost, CallUnavailable, CallRateLimited, CallForbidden, CallBadRequest,
 }

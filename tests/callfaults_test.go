@@ -29,7 +29,7 @@ var faults = []fault{
 	{"hung", func(_ *testing.T, _ *worker, l *brokertest.Link) { l.Freeze() }, true},
 	{"drained", func(t *testing.T, w *worker, _ *brokertest.Link) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // well before the last tenth of the calls
 		defer cancel()
 		w.Drain(ctx)
 		closing, stop := context.WithTimeout(t.Context(), fleet.Patience)

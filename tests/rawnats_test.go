@@ -38,7 +38,7 @@ func startRaw(t *testing.T, nats string, service, id string, handle func(r *rawI
 	r := &rawInstance{conn: conn}
 	stop := make(chan struct{})
 	var work sync.WaitGroup
-	r.write("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB a.call.%s.%s 1\r\nSUB a.rollcall 2\r\n", service, id)
+	r.write("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB a.call.%s.%s %s 1\r\nSUB a.rollcall 2\r\n", service, id, id)
 	work.Go(func() { r.read(t, handle) })
 	work.Go(func() { // its reports
 		tick := time.NewTicker(200 * time.Millisecond)

@@ -3,6 +3,7 @@ package calls
 import (
 	"context"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,7 @@ const (
 	bindTime    = 5 * time.Second
 	tableRest   = time.Second // for how long a table that did not answer is not asked
 	maxPlacings = 1024        // keys that are asked for at a time
-	knowTime    = time.Second // after its start, within which a node has heard of all instances
+	knowTime    = time.Second // within which a node that asks hears of all instances
 )
 
 // bindings is the part of the table that this node goes by. A binding may be used for as long as the table cannot have
@@ -39,7 +40,6 @@ type bindings struct {
 
 	placing atomic.Int32 // keys that the table is being asked for
 	rested  atomic.Int64 // when the table may be asked again, in nanoseconds
-	began   time.Time
 }
 
 type bindingKey struct {
@@ -57,13 +57,13 @@ type binding struct {
 	to      *instance // nil: the table is being asked
 	life    uint64    // of the instance, then
 	losses  uint64    // of the table, then
-	asked   time.Time // when the table last said so; zero: it did not
+	asked   time.Time // when the table was last asked that said so; zero: it did not
 	asking  bool      // it is being asked in the background
 	waiting []*call   // for the first answer
 }
 
 func newBindings(t Table, most int) *bindings {
-	b := &bindings{table: t, seed: maphash.MakeSeed(), most: most / bindingParts, began: time.Now()}
+	b := &bindings{table: t, seed: maphash.MakeSeed(), most: most / bindingParts}
 	for i := range b.parts {
 		b.parts[i].known = map[bindingKey]*binding{}
 	}
@@ -83,7 +83,7 @@ func (b *bindings) find(c *call) (*instance, bool) {
 	p.mu.Lock()
 	e := p.known[k]
 	if e != nil && e.to == nil {
-		e.waiting = append(e.waiting, c) // bounded by what the service has in flight
+		p.wait(e, c)
 		p.mu.Unlock()
 		return nil, false
 	}
@@ -105,13 +105,30 @@ func (b *bindings) find(c *call) (*instance, bool) {
 	if e != nil {
 		was = e.to
 	}
-	e = &binding{waiting: []*call{c}}
+	e = &binding{}
+	p.wait(e, c)
 	p.put(k, e, b.most)
 	p.mu.Unlock()
 	if !b.place(k, was, c, e) {
-		b.settle(k, e, nil, false)
+		b.settle(k, e, nil, time.Time{}, 0)
 	}
 	return nil, false
+}
+
+// wait has a call wait for the table, for no longer than its time is. How many do is bounded by what the service has in flight. The part is locked.
+func (p *bindingPart) wait(e *binding, c *call) {
+	e.waiting = append(e.waiting, c)
+	c.waits = time.AfterFunc(time.Until(c.deadline), func() {
+		p.mu.Lock()
+		at := slices.Index(e.waiting, c)
+		if at >= 0 {
+			e.waiting = slices.Delete(e.waiting, at, at+1)
+		}
+		p.mu.Unlock()
+		if at >= 0 {
+			c.late()
+		}
+	})
 }
 
 // holds tells whether a binding may be gone by. The part is locked.
@@ -148,8 +165,12 @@ func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool 
 	d := k.service.dispatcher
 	if !d.spawn(func() {
 		defer b.placing.Add(-1)
+		asked, losses := time.Now(), b.table.Losses() // before the table is asked: it may forget while its answer is on the way
 		to, sure := b.ask(d.ctx, k, was, c)
-		b.settle(k, e, to, sure)
+		if !sure {
+			asked = time.Time{}
+		}
+		b.settle(k, e, to, asked, losses)
 	}) {
 		b.placing.Add(-1)
 		return false
@@ -158,27 +179,24 @@ func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool 
 }
 
 // settle takes note of who has a key, and has the calls go there that waited for that.
-func (b *bindings) settle(k bindingKey, e *binding, to *instance, sure bool) {
+func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Time, losses uint64) {
 	p := b.part(k)
 	p.mu.Lock()
-	if p.known[k] == e && to == nil && len(e.waiting) > 0 {
+	if p.known[k] == e && to == nil && e.to == nil {
 		delete(p.known, k)
 	}
 	if to != nil {
 		if e.to != nil && e.to != to {
 			k.service.moved.Add(1)
 		}
-		e.to, e.life, e.losses = to, to.life.Load(), b.table.Losses()
-		e.asked = time.Time{}
-		if sure {
-			e.asked = time.Now()
-		}
+		e.to, e.life, e.losses, e.asked = to, to.life.Load(), losses, asked
 	}
 	e.asking = false
 	waiting := e.waiting
 	e.waiting = nil
 	p.mu.Unlock()
 	for _, c := range waiting {
+		c.waits.Stop()
 		c.goTo(to)
 	}
 }
@@ -212,11 +230,8 @@ func (b *bindings) ask(ctx context.Context, k bindingKey, was *instance, c *call
 			return i, true
 		case i == take:
 			return nil, false // it died in this moment, and with it all that could be chosen
-		case i == nil && time.Since(b.began) < knowTime:
-			// This node has just started: the instance may not have reported yet.
-			if !s.dispatcher.pause(knowTime / 8) {
-				return nil, false
-			}
+		case i == nil && !s.empty(has):
+			// Another node knows it already, and sends it this key. Its report comes.
 		default:
 			gone = has
 			if !take.fit.Load() {

@@ -29,7 +29,8 @@ type call struct {
 	tries  int
 	at     *instance
 	sent   time.Time
-	unsure bool // some try may have carried it out
+	unsure bool        // some try may have carried it out
+	waits  *time.Timer // for the table of keys
 
 	ended atomic.Bool
 }
@@ -107,7 +108,7 @@ func (x *call) goTo(to *instance) {
 		x.refused(errBusy)
 		return
 	case time.Now().After(x.deadline): // it has waited for the table of keys
-		x.finish(contracts.CallTimeout, nil, errLate)
+		x.late()
 		return
 	}
 	x.at, x.sent = to, time.Now()
@@ -129,6 +130,15 @@ func (x *call) refused(problem *contracts.Error) {
 	x.finish(contracts.CallUnavailable, nil, problem)
 }
 
+// late ends a call whose time is over before this try of it was begun.
+func (x *call) late() {
+	if x.unsure {
+		x.finish(contracts.CallTimeout, nil, errTimeout)
+		return
+	}
+	x.finish(contracts.CallTimeout, nil, errLate)
+}
+
 // Ended takes what became of a try.
 func (x *call) Ended(answer []byte, st contracts.Status) {
 	i := x.at
@@ -142,8 +152,7 @@ func (x *call) Ended(answer []byte, st contracts.Status) {
 	case contracts.StatusUnsure:
 		x.lost()
 	case contracts.StatusTimeout:
-		x.went(false)
-		x.finish(contracts.CallTimeout, nil, errTimeout)
+		x.timedOut()
 	default:
 		x.refused(errNotSent)
 	}
@@ -161,10 +170,8 @@ func (x *call) answered(b []byte) {
 	case err != nil:
 		x.went(false)
 		x.finish(contracts.CallGarbage, nil, errGarbage)
-	case a.Refused == contracts.RefusedLate && !x.unsure:
-		x.finish(contracts.CallTimeout, nil, errLate)
 	case a.Refused == contracts.RefusedLate:
-		x.finish(contracts.CallTimeout, nil, errTimeout)
+		x.late()
 	case a.Refused != "":
 		x.turnedAway()
 	case a.Error != nil:
@@ -183,6 +190,15 @@ func (x *call) turnedAway() {
 		return
 	}
 	x.refused(errBusy)
+}
+
+// timedOut ends a call that the instance did not answer in time. That is its fault only if it had about as long as the service's operator gives
+// it: else a client that leaves no time would have instances ejected.
+func (x *call) timedOut() {
+	if time.Since(x.sent) >= x.service.cfg.Timeout*9/10 {
+		x.went(false)
+	}
+	x.finish(contracts.CallTimeout, nil, errTimeout)
 }
 
 // lost is told that the instance is gone that had the call: it may have been carried out.

@@ -27,6 +27,8 @@ type Bus interface {
 	Abandon(s contracts.ServiceName, i contracts.InstanceID)
 	// Missed tells all nodes that an instance is not there.
 	Missed(s contracts.ServiceName, i contracts.InstanceID)
+	// RollCall has all instances report.
+	RollCall()
 	// Connected tells whether reports can come.
 	Connected() bool
 }
@@ -112,11 +114,15 @@ func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	return s
 }
 
-// Missed takes note that another node found nobody there: this one must not go on to send keys there that the other gives to another
-// instance. It is part of broker.ReportHandler.
+// Missed takes note that another node finds nobody there, or has until now: this one must not go on to send keys there that the
+// other gives to another instance. It is part of broker.ReportHandler.
 func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID) {
 	if s := (*d.services.Load())[name]; s != nil {
-		if i := s.find(id); i != nil && i.target == nil {
+		switch i := s.find(id); {
+		case i == nil:
+		case i.target != nil:
+			i.life.Add(1) // which this node finds out for itself; but the table is to be asked who has its keys now
+		default:
 			s.gone(i)
 		}
 	}
@@ -126,15 +132,20 @@ func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID)
 func (d *Dispatcher) watch() {
 	tick := time.NewTicker(watchTick)
 	defer tick.Stop()
-	var deaf time.Time
+	var deaf time.Time // until when
+	missed := false    // reports may have come meanwhile
 	for {
 		select {
 		case <-d.ctx.Done():
 			return
 		case now := <-tick.C:
 			// A node that is cut off hears no reports, which says nothing of the instances; nor does it when it has just come back.
-			if !d.bus().Connected() {
-				deaf = now.Add(knowTime)
+			switch {
+			case !d.bus().Connected():
+				deaf, missed = now.Add(knowTime), true
+			case missed:
+				missed = false
+				d.bus().RollCall()
 			}
 			if now.Before(deaf) {
 				continue
@@ -219,4 +230,5 @@ func (idle) Call(_ contracts.ServiceName, _ contracts.InstanceID, _ []byte, _ ti
 }
 func (idle) Abandon(contracts.ServiceName, contracts.InstanceID) {}
 func (idle) Missed(contracts.ServiceName, contracts.InstanceID)  {}
+func (idle) RollCall()                                           {}
 func (idle) Connected() bool                                     { return false }

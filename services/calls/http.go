@@ -37,6 +37,7 @@ func newHTTPClient() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: dialTime}).DialContext,
+			TLSHandshakeTimeout: dialTime, // a dial outlives the call that it was begun for
 			MaxIdleConnsPerHost: idleConns, IdleConnTimeout: idleTime,
 			MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
 		},
@@ -80,9 +81,9 @@ func (d *Dispatcher) attend(i *instance) {
 	for bad := 0; ; {
 		if d.well(i.target.health) {
 			bad = 0
-			i.service.back(i)
-		} else if bad++; bad == 2 && i.service.gone(i) {
-			d.counters.deaths.Add(1)
+			d.back(i)
+		} else if bad++; bad == 2 {
+			d.lost(i)
 		}
 		if !d.pause(healthTick) {
 			return
@@ -106,25 +107,36 @@ func (d *Dispatcher) well(url string) bool {
 	return resp.StatusCode/100 == 2
 }
 
-// back has an instance get calls again.
-func (s *service) back(i *instance) {
+// back has a target get calls again. All other nodes hear that this one may have moved keys of it until now.
+func (d *Dispatcher) back(i *instance) {
+	s := i.service
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !i.fit.Swap(true) {
+	news := !i.fit.Swap(true)
+	if news {
 		s.sort()
 	}
+	s.mu.Unlock()
+	if news {
+		d.bus().Missed(s.name, i.id)
+	}
+}
+
+// lost has a target get nothing, and returns whether that is news.
+func (d *Dispatcher) lost(i *instance) bool {
+	if !i.service.gone(i) {
+		return false
+	}
+	d.counters.deaths.Add(1)
+	d.bus().Missed(i.service.name, i.id)
+	return true
 }
 
 // away passes over a target that takes no connection. Where nobody asks for its health, it is tried again after a while.
 func (d *Dispatcher) away(i *instance) {
-	if !i.service.gone(i) {
-		return
-	}
-	d.counters.deaths.Add(1)
-	if i.target.health == "" {
+	if d.lost(i) && i.target.health == "" {
 		d.spawn(func() {
 			if d.pause(awayTime) {
-				i.service.back(i)
+				d.back(i)
 			}
 		})
 	}
@@ -243,8 +255,7 @@ func (x *call) posted(a contracts.Answer, err error) {
 		x.dispatcher.away(i)
 		x.again(errNotSent)
 	case errors.Is(err, context.DeadlineExceeded):
-		x.went(false)
-		x.finish(contracts.CallTimeout, nil, errTimeout)
+		x.timedOut()
 	default: // the connection broke, and what was done is not known
 		x.went(false)
 		x.lost()

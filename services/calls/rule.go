@@ -51,12 +51,13 @@ func newRule(text string) (rule, error) {
 	node := p.Node()
 	ast.Walk(&node, &l)
 	if l.found {
-		return rule{}, errors.New("key loops over data, which an expression for every call may not")
+		return rule{}, errors.New("key loops over data, has variables, or a pattern from data, which an expression for every call may not")
 	}
 	return rule{p}, nil
 }
 
-// loops finds what loops: the functions that take a predicate cannot be disabled by name.
+// loops finds what the number of nodes does not bound: the functions that take a predicate, which cannot be disabled by name, variables,
+// which may double what they hold with each, and patterns that come with a call.
 type loops struct{ found bool }
 
 // Visit looks at one node.
@@ -64,8 +65,11 @@ func (l *loops) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.PredicateNode:
 		l.found = true
+	case *ast.VariableDeclaratorNode: // let a = data + data; let b = a + a; …
+		l.found = true
 	case *ast.BinaryNode:
-		l.found = l.found || n.Operator == ".."
+		_, constant := n.Right.(*ast.StringNode)
+		l.found = l.found || n.Operator == ".." || n.Operator == "matches" && !constant
 	}
 }
 

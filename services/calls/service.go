@@ -51,6 +51,22 @@ func (s *service) find(id contracts.InstanceID) *instance {
 	return s.instances[id]
 }
 
+// absent waits for the word that nobody is there.
+type absent chan contracts.Status
+
+// Ended takes what became of the question.
+func (w absent) Ended(_ []byte, st contracts.Status) { w <- st }
+
+// empty finds out whether there is nobody under an id of which this node has not heard. It waits a while for proof.
+func (s *service) empty(id contracts.InstanceID) bool {
+	if len(s.cfg.HTTP) > 0 {
+		return true // all are known
+	}
+	w := make(absent, 1)
+	s.dispatcher.bus().Call(s.name, id, nil, time.Now().Add(knowTime/8), w)
+	return <-w == contracts.StatusNobody
+}
+
 // reported takes note of what an instance says of itself.
 func (s *service) reported(r contracts.Report) {
 	s.mu.Lock()

@@ -14,6 +14,7 @@ type Caller interface {
 var (
 	errCalls     = &contracts.Error{Code: contracts.CodeRateLimited, Message: "too many calls without an answer yet"}
 	errNoCaller  = &contracts.Error{Code: contracts.CodeUnavailable, Message: "this server calls no services"}
+	errOverflow  = &contracts.Error{Code: contracts.CodeTooLarge, Message: "the answer has no room with all that waits for this connection to read", Unsure: true}
 	errCallRight = &contracts.Error{Code: contracts.CodeForbidden, Message: "your token does not allow to call this service"}
 )
 
@@ -44,10 +45,12 @@ func (s *Session) call(req *contracts.Request) {
 // called answers a call. Whoever comes by the answer of another connection's call would need that one's session.
 func (s *Session) called(id uint64, o contracts.CallOutcome, data []byte, problem *contracts.Error) {
 	s.calls.Add(-1)
+	if problem == nil && s.offer(contracts.AppendAnswered(make([]byte, 0, 64+len(data)), id, data), receipt{}) == contracts.StatusOverload {
+		// Instances choose when answers come together, and how large they are: also one that reads as fast as it can may have this.
+		o, problem = contracts.CallOverflow, errOverflow
+	}
 	s.edge.metrics.callOutcomes[o].Inc()
 	if problem != nil {
 		s.refuse(&contracts.Request{ID: id, HasID: true}, problem)
-		return
 	}
-	s.push(contracts.AppendAnswered(make([]byte, 0, 64+len(data)), id, data), receipt{})
 }

@@ -272,7 +272,7 @@ func (i *Instance) Close(ctx context.Context) error {
 		i.ended.Store(true)
 		i.reg.Report()
 		i.empty(ctx, closeGrace, false) // edges hear it before they find nobody
-		i.err = i.reg.Leave()
+		i.err = i.reg.Leave(ctx)
 		i.empty(ctx, closeGrace, true)
 		i.reg.Close()
 		i.release(ctx)

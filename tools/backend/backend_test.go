@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +126,33 @@ func TestAHandlerAnswersAndFails(t *testing.T) {
 	}
 }
 
+func TestACallIsCarriedOutOnceThoughTwoProcessesHaveOneID(t *testing.T) {
+	t.Parallel()
+	var executed atomic.Int64
+	handler := func(context.Context, backend.Call) (json.RawMessage, error) {
+		executed.Add(1)
+		return json.RawMessage("1"), nil
+	}
+	var again backend.Options
+	_, c := start(t, handler, func(o *backend.Options) { again = *o })
+	former, err := backend.Register(t.Context(), again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 50
+	for range calls {
+		if got := <-c.call("1", time.Minute); got != `delivered {"data":1}` {
+			t.Error(got)
+		}
+	}
+	if err := former.Close(t.Context()); err != nil { // and has carried out what came
+		t.Error(err)
+	}
+	if n := executed.Load(); n != calls {
+		t.Errorf("%d calls were carried out %d times", calls, n)
+	}
+}
+
 func TestWhatAnInstanceHasIsBounded(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -139,6 +167,7 @@ func TestWhatAnInstanceHasIsBounded(t *testing.T) {
 	if got := <-c.call("3", time.Minute); got != `delivered {"refused":"busy"}` {
 		t.Errorf("one more: %s", got)
 	}
+	<-time.After(2 * time.Millisecond) // more than the second one's time
 	close(release)
 	if got := <-one; got != `delivered {"data":1}` {
 		t.Error(got)

@@ -48,8 +48,8 @@ func (e *SendError) Error() string {
 // Unwrap returns the cause.
 func (e *SendError) Unwrap() error { return e.Err }
 
-// MayHaveArrived tells whether a message whose Send or Publish returned err may have reached its recipients all the same: nobody
-// knows. For every other error it has not, and may be sent again without arriving twice.
+// MayHaveArrived tells whether a message whose Send or Publish returned err may have reached its recipients all the same, or a call
+// may have been carried out: nobody knows. For every other error it has not, and may be sent again without arriving twice.
 func MayHaveArrived(err error) bool {
 	var (
 		sendErr *SendError
@@ -59,7 +59,7 @@ func MayHaveArrived(err error) bool {
 	case errors.As(err, &sendErr):
 		return sendErr.Written
 	case errors.As(err, &answer):
-		return answer.Code == contracts.CodeUnknown || answer.Code == contracts.CodeInternal
+		return answer.Unsure || answer.Code == contracts.CodeUnknown || answer.Code == contracts.CodeInternal
 	}
 	return false
 }
