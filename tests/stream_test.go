@@ -240,9 +240,12 @@ func TestTCPClientsGoThroughAGatewayToTheirRoom(t *testing.T) {
 		c.TCPListen, c.Gateway.Proxy, c.Gateway.AnswerTime = "127.0.0.1:0", true, 3*time.Second
 	}
 	g := startGateway(t, f, patient)
+	behind := startGateway(t, f, patient, func(c *gatewayserver.Config) { // the foreign one says who the client is
+		c.ProxyTrust = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
 	foreign := startGateway(t, f, patient, func(c *gatewayserver.Config) { // its cluster is empty: it passes on
 		c.Gateway.Cluster = "b"
-		c.Gateway.TCPPeers = map[contracts.ClusterName][]string{"a": {strings.TrimPrefix(g.TCPURL(), "tcp://")}}
+		c.Gateway.TCPPeers = map[contracts.ClusterName][]string{"a": {strings.TrimPrefix(behind.TCPURL(), "tcp://")}}
 	})
 	r := startRegistry(t, f, through(g))
 	ticket := func(name string) string {

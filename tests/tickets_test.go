@@ -71,7 +71,7 @@ func guarded(t *testing.T) (gateway string, r *recorder, known map[string]bool) 
 	t.Helper()
 	f := fleet.New(t, 2)
 	r = &recorder{}
-	g := startGateway(t, f, func(c *gatewayserver.Config) { c.Dial = r.dial })
+	g := startGateway(t, f, func(c *gatewayserver.Config) { c.Dial, c.Gateway.Probe = r.dial, 0 })
 	fleet.Eventually(t, "the gateway knows instances", func() bool {
 		status, _ := request(t, "GET", g.AdminURL()+"/readyz", "")
 		return status == 200
