@@ -63,9 +63,11 @@ type Calls struct {
 	log     *slog.Logger
 	subs    []*nats.Subscription
 	stop    chan struct{}
+	wake    chan struct{} // holds one: idle has ended
 	work    sync.WaitGroup
 
 	seq      atomic.Uint64
+	idle     atomic.Bool // no call waits, and expire sleeps
 	parts    [callParts]callPart
 	counters struct{ strays, malformed atomic.Uint64 }
 }
@@ -86,7 +88,7 @@ type calling struct {
 // OpenCalls subscribes what a node needs to call services, and asks all instances to report. b may be nil.
 func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contracts.NodeID, h ReportHandler, b Burster) (*Calls, error) {
 	x := &Calls{
-		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), burst: b,
+		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), wake: make(chan struct{}, 1), burst: b,
 		answers: make(chan *nats.Msg, answerQueue),
 	}
 	x.seq.Store(rand.Uint64N(1 << 32)) // what is late for another start of this node finds nothing
@@ -151,6 +153,9 @@ func (x *Calls) Call(s contracts.ServiceName, i contracts.InstanceID, task []byt
 	}
 	p.waiting[seq] = calling{secret, deadline, to, w}
 	p.mu.Unlock()
+	if x.idle.Load() && x.idle.CompareAndSwap(true, false) {
+		x.wake <- struct{}{}
+	}
 	reply := make([]byte, 0, 128)
 	reply = contracts.AppendAnswerSubject(reply, x.prefix, seq, secret)
 	if err := x.conn.nc.PublishRequest(string(to), string(reply), task); err != nil {
@@ -269,7 +274,7 @@ func (x *Calls) missed(m *nats.Msg) {
 	}
 }
 
-// expire ends the calls whose time is over.
+// expire ends the calls whose time is over. While none waits, it sleeps.
 func (x *Calls) expire() {
 	tick := time.NewTicker(callTick)
 	defer tick.Stop()
@@ -277,10 +282,31 @@ func (x *Calls) expire() {
 		select {
 		case <-x.stop:
 			return
+		case <-x.wake:
+			tick.Reset(callTick)
 		case now := <-tick.C:
 			x.endAll(contracts.StatusTimeout, func(c *calling) bool { return now.After(c.deadline) })
+			if x.waiting() > 0 {
+				continue
+			}
+			// Who adds a call does so before it looks at idle, and here it is the other way round.
+			if x.idle.Store(true); x.waiting() > 0 && x.idle.CompareAndSwap(true, false) {
+				continue
+			}
+			tick.Stop()
 		}
 	}
+}
+
+// waiting is how many calls have no answer yet.
+func (x *Calls) waiting() (n int) {
+	for i := range x.parts {
+		p := &x.parts[i]
+		p.mu.Lock()
+		n += len(p.waiting)
+		p.mu.Unlock()
+	}
+	return n
 }
 
 // CallStats are counts since the calls were opened.
@@ -292,14 +318,7 @@ type CallStats struct {
 
 // Stats returns the counts, for metrics.
 func (x *Calls) Stats() CallStats {
-	s := CallStats{Strays: x.counters.strays.Load(), Malformed: x.counters.malformed.Load()}
-	for i := range x.parts {
-		p := &x.parts[i]
-		p.mu.Lock()
-		s.Waiting += len(p.waiting)
-		p.mu.Unlock()
-	}
-	return s
+	return CallStats{Waiting: x.waiting(), Strays: x.counters.strays.Load(), Malformed: x.counters.malformed.Load()}
 }
 
 // Close gives up on what has no answer, and leaves the connection open.
