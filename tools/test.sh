@@ -18,4 +18,4 @@ tools/deps.sh $compiler redis-server haproxy nginx
 
 # vet takes -race too, so that what it compiles is what the tests use: from cold caches this saves half the time.
 go vet $race ./...
-exec go test -timeout 5m "$@"
+exec go test -timeout 10m "$@"
