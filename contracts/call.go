@@ -54,12 +54,13 @@ func (r *Request) decodeCall(b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, "call needs an id")
 	}
-	raw, bad := decodeFields("call", b, "service", "data", "key", "timeout_ms", "idempotent")
+	var raw [5][]byte
+	bad := decodeFields(raw[:], "call", b, "service", "data", "key", "timeout_ms", "idempotent")
 	if bad != nil {
 		return bad
 	}
 	service, key := raw[0], raw[2]
-	r.Call.Data = raw[1]
+	r.Call = &Call{Data: raw[1]}
 	switch {
 	case service == nil:
 		return newError(CodeBadRequest, "call needs service")

@@ -19,7 +19,8 @@ func (r *Request) decodeGroup(op string, b []byte) *Error {
 	if r.Op != OpPublish {
 		fields = fields[:1]
 	}
-	raw, bad := decodeFields(op, b, fields...)
+	var raw [2][]byte
+	bad := decodeFields(raw[:], op, b, fields...)
 	if bad != nil {
 		return bad
 	}
@@ -46,7 +47,8 @@ func (r *Request) decodeClients(op string, b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, op+" needs an id")
 	}
-	raw, bad := decodeFields(op, b, "clients")
+	var raw [1][]byte
+	bad := decodeFields(raw[:], op, b, "clients")
 	if bad != nil {
 		return bad
 	}
@@ -76,7 +78,8 @@ func (r *Request) decodeMembers(b []byte) *Error {
 	if !r.HasID {
 		return newError(CodeBadRequest, "members needs an id")
 	}
-	raw, bad := decodeFields("members", b, "group", "after", "limit")
+	var raw [3][]byte
+	bad := decodeFields(raw[:], "members", b, "group", "after", "limit")
 	if bad != nil {
 		return bad
 	}

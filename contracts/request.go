@@ -40,7 +40,7 @@ type Request struct {
 
 	Members MembersQuery // of an OpMembers
 
-	Call Call // of an OpCall
+	Call *Call // of an OpCall; apart, because each connection would pay for its size in the stack of who reads it
 }
 
 // Auth is how a client says who it is: by a token or, where the edge allows that (dev), by name.
@@ -138,32 +138,27 @@ func decodeOp(req *Request, op *member, n int) *Error {
 		return req.decodeMembers(op.value)
 	case "ping":
 		req.Op = OpPing
-		_, bad := decodeFields("ping", op.value)
-		return bad
+		return decodeFields(nil, "ping", op.value)
 	case "pong":
 		req.Op = OpPong
 		if req.HasID {
 			return newError(CodeBadRequest, "pong has no id: it is itself an answer")
 		}
-		_, bad := decodeFields("pong", op.value)
-		return bad
+		return decodeFields(nil, "pong", op.value)
 	}
 	return newError(CodeBadRequest, "unknown operation: one of auth, send, call, join, leave, publish, watch, unwatch, members, ping")
 }
 
-// maxFields is the most that an operation has.
-const maxFields = 5
-
-// decodeFields reads the object of an operation, returns the raw values of the fields with these names, nil for one that is
-// not there, and refuses what has another name or comes twice: a client that misspells a field, or tries to set one that is
-// not its to set, should hear of it. (Values that are returned need no heap, as pointers to where they should go would.)
-func decodeFields(op string, b []byte, names ...string) (raw [maxFields][]byte, bad *Error) {
+// decodeFields reads the object of an operation into raw, as the raw values of the fields with these names, nil for one that
+// is not there, and refuses what has another name or comes twice: a client that misspells a field, or tries to set one that is
+// not its to set, should hear of it.
+func decodeFields(raw [][]byte, op string, b []byte, names ...string) *Error {
 	buf := scratches.Get().(*scratch)
 	defer buf.free()
 	members := &buf.members
 	n, end := scanObject(b, 0, members[:])
 	if end < 0 || n > maxMembers {
-		return raw, newError(CodeBadRequest, op+" must be an object with its own fields only")
+		return newError(CodeBadRequest, op+" must be an object with its own fields only")
 	}
 next:
 	for i := range members[:n] {
@@ -172,21 +167,22 @@ next:
 				continue
 			}
 			if raw[j] != nil {
-				return raw, newError(CodeBadRequest, op+" has "+name+" twice")
+				return newError(CodeBadRequest, op+" has "+name+" twice")
 			}
 			raw[j] = members[i].value
 			continue next
 		}
 		if string(members[i].name) == "from" {
-			return raw, newError(CodeBadRequest, op+" may not have from: the server sets it")
+			return newError(CodeBadRequest, op+" may not have from: the server sets it")
 		}
-		return raw, newError(CodeBadRequest, op+" has an unknown field")
+		return newError(CodeBadRequest, op+" has an unknown field")
 	}
-	return raw, nil
+	return nil
 }
 
 func (s *Send) decode(b []byte) *Error {
-	raw, bad := decodeFields("send", b, "to", "data")
+	var raw [2][]byte
+	bad := decodeFields(raw[:], "send", b, "to", "data")
 	if bad != nil {
 		return bad
 	}
@@ -209,7 +205,8 @@ func (s *Send) decode(b []byte) *Error {
 }
 
 func (a *Auth) decode(b []byte) *Error {
-	raw, bad := decodeFields("auth", b, "token", "client", "device")
+	var raw [3][]byte
+	bad := decodeFields(raw[:], "auth", b, "token", "client", "device")
 	if bad != nil {
 		return bad
 	}

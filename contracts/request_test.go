@@ -184,7 +184,7 @@ func FuzzDecodeRequest(f *testing.F) {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}
 		case OpCall:
-			again, err := DecodeRequest(AppendCall(nil, req.ID, req.Call))
+			again, err := DecodeRequest(AppendCall(nil, req.ID, *req.Call))
 			if err != nil || again.Op != req.Op || again.ID != req.ID || !reflect.DeepEqual(again.Call, req.Call) {
 				t.Fatalf("encoded again: %+v, %v; before %+v", again, err, req)
 			}

@@ -108,7 +108,8 @@ func DecodeTicketFrame(frame []byte) (t TicketFrame, bad *Error) {
 	if _, end := scanObject(frame, 0, members[:]); end < 0 || len(frame) > MaxTicketFrame || skipSpace(frame, end) != len(frame) {
 		return t, newError(CodeBadRequest, noTicket)
 	}
-	raw, bad := decodeFields("the first frame", frame, "ticket", "passed")
+	var raw [2][]byte
+	bad = decodeFields(raw[:], "the first frame", frame, "ticket", "passed")
 	if bad != nil || raw[0] == nil {
 		return t, newError(CodeBadRequest, noTicket)
 	}

@@ -37,7 +37,7 @@ func (s *Session) call(req *contracts.Request) {
 	}
 	id := req.ID
 	from := contracts.Task{Client: s.identity.Client, Session: s.id, ID: id}
-	s.edge.caller.Call(req.Call, from, func(o contracts.CallOutcome, data []byte, problem *contracts.Error) {
+	s.edge.caller.Call(*req.Call, from, func(o contracts.CallOutcome, data []byte, problem *contracts.Error) {
 		s.called(id, o, data, problem)
 	})
 }

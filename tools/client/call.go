@@ -37,7 +37,7 @@ func (c *Client) CallAsync(service contracts.ServiceName, data json.RawMessage, 
 }
 
 func callRequest(service contracts.ServiceName, data json.RawMessage, o CallOptions) *contracts.Request {
-	return &contracts.Request{Op: contracts.OpCall, Call: contracts.Call{
+	return &contracts.Request{Op: contracts.OpCall, Call: &contracts.Call{
 		Service: service, Key: o.Key, Data: data, Timeout: o.Timeout, Idempotent: o.Idempotent,
 	}}
 }

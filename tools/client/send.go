@@ -82,7 +82,11 @@ func (c *Client) enqueue(r *contracts.Request, done func(Result, error)) (uint64
 	if err := check(r); err != nil {
 		return 0, err
 	}
-	p := &call{frame: make([]byte, 0, overhead+len(r.Send.To)+len(r.Group)+len(r.Send.Data)+len(r.Call.Data)), since: time.Now(), done: done}
+	size := overhead + len(r.Send.To) + len(r.Group) + len(r.Send.Data)
+	if r.Call != nil {
+		size += len(r.Call.Data)
+	}
+	p := &call{frame: make([]byte, 0, size), since: time.Now(), done: done}
 	if r.Op == contracts.OpJoin {
 		p.joins = r.Group
 	}
@@ -119,7 +123,7 @@ func check(r *contracts.Request) error {
 			return fmt.Errorf("recipient: %w", err)
 		}
 	case contracts.OpCall:
-		return checkCall(r.Call)
+		return checkCall(*r.Call)
 	case contracts.OpWatch, contracts.OpUnwatch:
 		for _, id := range r.Clients {
 			if _, err := contracts.ParseClientID(id); err != nil {
@@ -143,7 +147,7 @@ func encode(dst []byte, id uint64, r *contracts.Request) []byte {
 	case contracts.OpSend:
 		return contracts.AppendSend(dst, id, r.Send.To, r.Send.Data)
 	case contracts.OpCall:
-		return contracts.AppendCall(dst, id, r.Call)
+		return contracts.AppendCall(dst, id, *r.Call)
 	case contracts.OpPublish:
 		return contracts.AppendPublish(dst, id, r.Group, r.Send.Data)
 	case contracts.OpWatch, contracts.OpUnwatch:

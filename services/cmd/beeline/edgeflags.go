@@ -29,7 +29,7 @@ var edgeGroups = []kong.Group{
 type clusterFlags struct {
 	Cluster string   `name:"cluster" default:"${cluster}" placeholder:"${default}" help:"Name of the cluster: a-z, 0-9 and -."`
 	Node    string   `name:"node" placeholder:"NAME" help:"Name of this edge, its own in the cluster: a-z, 0-9 and -. Required. A second edge with it refuses to start."`
-	Peers   []string `name:"peer-cluster" placeholder:"NAME" help:"Another cluster whose clients are to be reached from here; the NATS servers of both must be linked. Repeat it for more."`
+	Peers   []string `name:"peer-cluster" placeholder:"NAME" help:"Another cluster whose clients are to be reached from here; the NATS servers of both must be linked, those of several clusters as a star or a tree, not as a ring, which NATS refuses. Name it on the edges of both. Repeat it for more."`
 }
 
 type clientFlags struct {
