@@ -274,7 +274,3 @@ func (d *Directory) merge(entries [][]contracts.Entry, findings []contracts.Find
 }
 
 var errNotKnown = errors.New("another cluster does not know where an address is")
-
-// lookupTime bounds one question, as far as ctx allows: a node of another cluster asks its Redis, which takes a
-// fraction of it, and the way there and back is between data centres.
-const lookupTime = time.Second

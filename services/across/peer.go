@@ -15,8 +15,9 @@ import (
 const (
 	// pollEvery is how often each node asks each other cluster which nodes it has.
 	pollEvery = time.Second
-	// pollTime bounds one such question.
-	pollTime = time.Second
+	// askTime bounds one question, as far as its asker allows: a node there asks its Redis, which takes a fraction of it, and
+	// the way there and back is between data centres.
+	askTime = time.Second
 	// goneAfter is how long a cluster must not answer before its nodes count as dead. Shorter would make a moment's loss
 	// of a link a loss of everybody there; longer would leave those who watch them in the dark.
 	goneAfter = 3 * time.Second
@@ -31,24 +32,21 @@ type peer struct {
 	subject  contracts.Subject     // set once
 	counters struct{ asked, failed atomic.Uint64 }
 
-	mu     sync.Mutex // guards the following
-	nodes  []contracts.Peer
-	heard  time.Time     // when it last said which nodes it has
-	down   bool          // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
-	known  bool          // it was heard at least once
-	failed bool          // a question was not answered since it was heard last
-	spare  time.Time     // not asked for addresses until then
-	way    time.Duration // what an answer takes, smoothed
-	signs  uint64        // counts what was heard of it: a failure says nothing if there was a sign since the question
+	mu     sync.Mutex       // guards the following
+	nodes  []contracts.Peer // none once a poll finds that it has been silent for goneAfter
+	heard  time.Time        // when it last said which nodes it has
+	down   bool             // nobody was there, or it has been silent for goneAfter; only an answered poll ends that
+	known  bool             // it was heard at least once
+	failed bool             // a question was not answered since it was heard last
+	spare  time.Time        // not asked for addresses until then
+	way    time.Duration    // what an answer takes, smoothed
+	signs  uint64           // counts what was heard of it: a failure says nothing if there was a sign since the question
 }
 
 // alive returns its nodes, as this cluster calls them.
 func (p *peer) alive() []contracts.Peer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.heard) > goneAfter+pollTime {
-		return nil
-	}
 	return p.nodes
 }
 
@@ -99,7 +97,7 @@ func (d *Directory) pollLoop(ctx context.Context, p *peer) {
 // poll asks one cluster which nodes it has.
 func (d *Directory) poll(ctx context.Context, p *peer) {
 	before := p.sign()
-	reply, err := d.ask(ctx, p, nil, pollTime)
+	reply, err := d.ask(ctx, p, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -154,9 +152,9 @@ func (d *Directory) lookup(ctx context.Context, p *peer, as []contracts.Address)
 	case spared:
 		return nil, errSilent
 	}
-	reply, err := d.ask(ctx, p, as, lookupTime)
+	reply, err := d.ask(ctx, p, as)
 	for tries := 1; err == nil && !known(reply.Findings) && tries < unknownTries; tries++ {
-		reply, err = d.ask(ctx, p, as, lookupTime)
+		reply, err = d.ask(ctx, p, as)
 	}
 	switch {
 	case err == nil:
@@ -217,8 +215,8 @@ func (p *peer) took(d time.Duration) {
 }
 
 // ask puts one question.
-func (d *Directory) ask(ctx context.Context, p *peer, as []contracts.Address, limit time.Duration) (contracts.PresenceReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func (d *Directory) ask(ctx context.Context, p *peer, as []contracts.Address) (contracts.PresenceReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	p.counters.asked.Add(1)
 	began := time.Now()

@@ -53,7 +53,7 @@ func (d *Directory) Answer(ctx context.Context, question []byte, reply func([]by
 
 // look looks addresses up at home for a node of another cluster.
 func (d *Directory) look(ctx context.Context, q contracts.PresenceQuery) contracts.PresenceReply {
-	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	entries, err := d.Home.LookupFor(ctx, q.Asker, q.Addresses)
 	findings := make([]contracts.Finding, len(q.Addresses))
