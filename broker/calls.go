@@ -38,10 +38,7 @@ type Burster interface {
 }
 
 const (
-	// answerQueue is how many answers may wait to be handed over. nats.go passes them on through a channel, so that one can see whether there
-	// are more; what has no room is dropped, and counted as any answer that is too late.
-	answerQueue = 1 << 14
-	answerBurst = 256       // handed over together, at most
+	answerBurst = 256       // answers handed over together, at most
 	burstBytes  = 256 << 10 // after which there is no more in a burst: what it causes waits for its end
 )
 
@@ -58,10 +55,8 @@ type Calls struct {
 	cluster contracts.ClusterName
 	prefix  contracts.Subject
 	handler ReportHandler
-	burst   Burster
-	answers chan *nats.Msg
 	log     *slog.Logger
-	subs    []*nats.Subscription
+	subs    []*nats.Subscription // the first is that of the answers
 	stop    chan struct{}
 	wake    chan struct{} // holds one: idle has ended
 	work    sync.WaitGroup
@@ -69,7 +64,15 @@ type Calls struct {
 	seq      atomic.Uint64
 	idle     atomic.Bool // no call waits, and expire sleeps
 	parts    [callParts]callPart
+	burst    burst // used by the goroutine of the answers only
 	counters struct{ strays, malformed atomic.Uint64 }
+}
+
+// burst is what of the answers is being handed over together.
+type burst struct {
+	Burster // nil: it is all the same to nobody
+	open    bool
+	n, size int
 }
 
 type callPart struct {
@@ -88,31 +91,21 @@ type calling struct {
 // OpenCalls subscribes what a node needs to call services, and asks all instances to report. b may be nil.
 func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contracts.NodeID, h ReportHandler, b Burster) (*Calls, error) {
 	x := &Calls{
-		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), wake: make(chan struct{}, 1), burst: b,
-		answers: make(chan *nats.Msg, answerQueue),
+		conn: conn, cluster: c, prefix: contracts.AnswersPrefix(c, n), handler: h, log: conn.log, stop: make(chan struct{}), wake: make(chan struct{}, 1), burst: burst{Burster: b},
 	}
 	x.seq.Store(rand.Uint64N(1 << 32)) // what is late for another start of this node finds nothing
 	for i := range x.parts {
 		x.parts[i].waiting = map[uint64]calling{}
 	}
-	answers, err := conn.nc.ChanSubscribe(string(x.prefix+">"), x.answers)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe %s: %w", x.prefix, err)
-	}
-	x.subs = append(x.subs, answers)
 	for _, s := range []struct {
 		subject contracts.Subject
 		handle  nats.MsgHandler
 	}{
+		{x.prefix + ">", x.deliver},
 		{contracts.ReportWildcard(c), x.reported},
 		{contracts.MissedWildcard(c), x.missed},
 	} {
-		sub, err := conn.nc.Subscribe(string(s.subject), s.handle)
-		if err == nil {
-			x.subs = append(x.subs, sub)
-			err = sub.SetPendingLimits(pendingMessages, pendingBytes)
-		}
-		if err != nil {
+		if err := x.subscribe(s.subject, s.handle); err != nil {
 			x.unsubscribe()
 			return nil, fmt.Errorf("subscribe %s: %w", s.subject, err)
 		}
@@ -125,8 +118,18 @@ func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contr
 		return nil, fmt.Errorf("subscribe to services: %w", err)
 	}
 	x.work.Go(x.expire)
-	x.work.Go(x.deliver)
 	return x, nil
+}
+
+func (x *Calls) subscribe(subject contracts.Subject, h nats.MsgHandler) error {
+	sub, err := x.conn.nc.Subscribe(string(subject), h)
+	if err != nil {
+		return err
+	}
+	x.work.Add(1)
+	sub.SetClosedHandler(func(string) { x.work.Done() })
+	x.subs = append(x.subs, sub)
+	return sub.SetPendingLimits(pendingMessages, pendingBytes)
 }
 
 func (x *Calls) unsubscribe() {
@@ -211,32 +214,32 @@ func (x *Calls) end(seq, secret uint64, answer []byte, st contracts.Status) bool
 	return ok
 }
 
-// deliver hands over what comes, all that is there at a time together.
-func (x *Calls) deliver() {
-	for {
-		select {
-		case <-x.stop:
-			return
-		case m := <-x.answers:
-			x.deliverBurst(m)
-		}
+// deliver hands over an answer, together with those that are there already.
+func (x *Calls) deliver(m *nats.Msg) {
+	b := &x.burst
+	if !b.open {
+		b.begin()
+	}
+	x.answered(m)
+	b.n++
+	b.size += len(m.Data)
+	// What waits is counted with the one that is being handed over.
+	if waiting, _, err := m.Sub.Pending(); err != nil || waiting <= 1 || b.n >= answerBurst || b.size > burstBytes {
+		b.end()
 	}
 }
 
-func (x *Calls) deliverBurst(m *nats.Msg) {
-	if x.burst != nil {
-		x.burst.Begin()
-		defer x.burst.End()
+func (b *burst) begin() {
+	b.open, b.n, b.size = true, 0, 0
+	if b.Burster != nil {
+		b.Begin()
 	}
-	x.answered(m)
-	size := len(m.Data)
-	for range min(len(x.answers), answerBurst) {
-		if size > burstBytes {
-			return
-		}
-		m = <-x.answers
-		size += len(m.Data)
-		x.answered(m)
+}
+
+func (b *burst) end() {
+	b.open = false
+	if b.Burster != nil {
+		b.End()
 	}
 }
 
@@ -313,19 +316,27 @@ func (x *Calls) waiting() (n int) {
 type CallStats struct {
 	Waiting   int    // calls without an answer yet
 	Strays    uint64 // answers that nobody waits for: too late, a second one, or for somebody else's call
+	Dropped   uint64 // answers that nats.go dropped because this node could not keep up
 	Malformed uint64 // reports that were none
 }
 
-// Stats returns the counts, for metrics.
+// Stats returns the counts, for metrics: it takes the locks of the calls.
 func (x *Calls) Stats() CallStats {
-	return CallStats{Waiting: x.waiting(), Strays: x.counters.strays.Load(), Malformed: x.counters.malformed.Load()}
+	s := CallStats{Waiting: x.waiting(), Strays: x.counters.strays.Load(), Malformed: x.counters.malformed.Load()}
+	if n, err := x.subs[0].Dropped(); err == nil {
+		s.Dropped = uint64(n)
+	}
+	return s
 }
 
 // Close gives up on what has no answer, and leaves the connection open.
 func (x *Calls) Close() {
 	x.unsubscribe()
 	close(x.stop)
-	x.work.Wait()
+	x.work.Wait() // nothing is handed over any more
+	if x.burst.open {
+		x.burst.end() // what was to come next in it was not handed over
+	}
 	x.endAll(contracts.StatusUnsure, func(*calling) bool { return true })
 	for i := range x.parts {
 		p := &x.parts[i]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,9 +76,7 @@ func serve(t *testing.T, url string, id contracts.InstanceID) *broker.Instance {
 	}
 	i, err := broker.Serve(t.Context(), brokertest.Connect(t, url), "a", report, func(task []byte, answer func([]byte) error) {
 		if string(task) != "wait" {
-			if err := answer([]byte(string(id) + ": " + string(task))); err != nil {
-				t.Error(err)
-			}
+			_ = answer([]byte(string(id) + ": " + string(task))) // who calls sees that there is none
 		}
 	})
 	if err != nil {
@@ -164,5 +163,65 @@ func TestCallsUnderWayEndWithTheirNode(t *testing.T) {
 	calls.Call("s", "i", []byte("1"), time.Now().Add(time.Minute), after)
 	if a, b := <-before, <-after; a != "unsure " || b != "unavailable " {
 		t.Errorf("%q, %q", a, b)
+	}
+}
+
+// bursts counts those that are open, and how many ended.
+type bursts struct{ open, ended atomic.Int64 }
+
+func (b *bursts) Begin() { b.open.Add(1) }
+func (b *bursts) End()   { b.open.Add(-1); b.ended.Add(1) }
+
+// inBurst is a waiter for many calls, the first of which holds up the others until it is let go.
+type inBurst struct {
+	*bursts
+	hold, held chan struct{}
+	once       sync.Once
+	outside    atomic.Int64
+	ended      chan contracts.Status
+}
+
+func (w *inBurst) Ended(_ []byte, s contracts.Status) {
+	if s == contracts.StatusDelivered && w.open.Load() != 1 {
+		w.outside.Add(1)
+	}
+	w.once.Do(func() {
+		close(w.held)
+		<-w.hold
+	})
+	w.ended <- s
+}
+
+func TestAnswersAreHandedOverInBurstsThatEnd(t *testing.T) {
+	t.Parallel()
+	const calling = 1000
+	url := brokertest.New(t).URL()
+	serve(t, url, "i")
+	for _, closed := range []bool{false, true} {
+		h := &hearing{reports: map[contracts.InstanceID]contracts.Report{}}
+		w := &inBurst{bursts: &bursts{}, hold: make(chan struct{}), held: make(chan struct{}), ended: make(chan contracts.Status, calling)}
+		calls, err := broker.OpenCalls(t.Context(), brokertest.Connect(t, url), "a", "a1", h, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range calling {
+			calls.Call("s", "i", []byte("1"), time.Now().Add(time.Minute), w)
+		}
+		<-w.held
+		if closed { // in the middle of a burst, if more has come
+			time.AfterFunc(20*time.Millisecond, func() { close(w.hold) })
+		} else {
+			close(w.hold)
+		}
+		for n := 0; !closed && n < calling; n++ {
+			<-w.ended
+		}
+		calls.Close()
+		if closed && len(w.ended) != calling {
+			t.Errorf("%d of %d calls ended", len(w.ended), calling)
+		}
+		if w.open.Load() != 0 || w.bursts.ended.Load() == 0 || w.outside.Load() != 0 {
+			t.Errorf("closed %v: %d bursts open, %d ended, %d answers outside of any", closed, w.open.Load(), w.bursts.ended.Load(), w.outside.Load())
+		}
 	}
 }

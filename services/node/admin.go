@@ -73,6 +73,7 @@ func (n *Node) register() {
 	counter("bus_dropped_total", "Node messages dropped because this node could not keep up.", func() uint64 { return n.bus.Stats().Dropped })
 	counter("bus_malformed_total", "Node messages that were not of a known version.", func() uint64 { return n.bus.Stats().Malformed })
 	counter("calls_strays_total", "Answers of services that nobody waits for: too late, a second one, or for a call of somebody else.", func() uint64 { return n.callBus.Stats().Strays })
+	counter("calls_dropped_total", "Answers of services dropped because this node could not keep up: their calls end with their time.", func() uint64 { return n.callBus.Stats().Dropped })
 	counter("calls_malformed_total", "Reports of service instances that were none.", func() uint64 { return n.callBus.Stats().Malformed })
 	counter("nats_reconnects_total", "Times that the connection to NATS was lost and made again.", n.conn.Reconnects)
 }
