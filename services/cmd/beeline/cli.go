@@ -70,6 +70,7 @@ func (p *process) run(ctx context.Context, args []string, helpTo io.Writer) int 
 		kong.Exit(func(int) { exited = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(p, source),
+		kong.PostBuild(func(k *kong.Kong) error { leaveOut(k.Model.Node, args); return nil }),
 	)
 	if err != nil {
 		return p.fail(fmt.Errorf("read the grammar of the command line: %w", err))
@@ -87,6 +88,27 @@ func (p *process) run(ctx context.Context, args []string, helpTo io.Writer) int 
 		return p.fail(explainUsage(err))
 	}
 	return p.fail(parsed.Run())
+}
+
+// leaveOut takes the flags of the commands that are not called out of the grammar: kong looks for variables in the texts of all,
+// which is nearly all the time that a short command takes.
+func leaveOut(n *kong.Node, args []string) {
+	called := slices.IndexFunc(n.Children, func(c *kong.Node) bool { return len(args) > 0 && c.Name == args[0] })
+	if called < 0 {
+		return // all are described, or what was meant is looked for
+	}
+	for i, c := range n.Children {
+		if i == called {
+			leaveOut(c, args[1:])
+			continue
+		}
+		_ = kong.Visit(c, func(v kong.Visitable, next kong.Next) error {
+			if c, ok := v.(*kong.Node); ok {
+				c.Flags, c.Positional = nil, nil
+			}
+			return next(nil)
+		})
+	}
 }
 
 // newParser builds the grammar with the defaults of the packages that the flags configure.
