@@ -25,6 +25,19 @@ const (
 	BackendBatch      BackendOp = "batch"
 )
 
+// BackendSubject is where edges are asked for an operation over NATS: `<cluster>.api.<operation>`. Those of a cluster share what comes.
+func BackendSubject(c ClusterName, op BackendOp) Subject {
+	return Subject(string(c) + ".api." + string(op))
+}
+
+// Headers of what backends ask, over HTTP and, written like this, over NATS.
+const (
+	// APIKeyHeader carries the backend's key.
+	APIKeyHeader = "Beeline-Api-Key"
+	// IdempotencyHeader names a request, so that asking again does nothing again.
+	IdempotencyHeader = "Idempotency-Key"
+)
+
 // Limits of what backends ask for.
 const (
 	// MaxBackendBody bounds the body of a request, in bytes.

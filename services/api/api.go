@@ -1,10 +1,11 @@
-// Package api serves backends: programs that send to clients, ask for them and disconnect them, over HTTP, with an API key. It
+// Package api serves backends: programs that send to clients, ask for them and disconnect them, over HTTP or NATS, with an API key. It
 // checks who asks and what they may; what is then done, the edge does. openapi.yaml is its description, for people and programs.
 package api
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/time/rate"
@@ -79,6 +80,10 @@ type API struct {
 	callers  []*caller // as hashes
 	metrics  *metrics
 	underWay atomic.Int64 // requests
+
+	mu     sync.Mutex
+	closed bool           // guarded by mu: nothing is taken any more
+	taken  sync.WaitGroup // requests that [API.Take] has taken
 }
 
 // caller is one API key, and what it has done.

@@ -80,19 +80,9 @@ func (a *API) Handler() http.Handler {
 func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.BackendOp) {
 	id := requestID(r.Header)
 	w.Header().Set(RequestIDHeader, id)
-	defer func() {
-		if p := recover(); p != nil {
-			a.opts.Logger.Error("api: fault while answering a backend", slog.String("request", id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			a.refuse(w, op, 0, refusal(contracts.CodeInternal, "a fault of the server"))
-		}
-	}()
-	c, refused := a.identify(r.Header)
+	c, refused := a.admit(r.Header)
 	if refused != nil {
 		a.refuse(w, op, 0, refused)
-		return
-	}
-	if !a.enter(c) {
-		a.refuse(w, op, 0, refusal(contracts.CodeUnavailable, "too many requests are under way"))
 		return
 	}
 	defer a.leave(c)
@@ -101,9 +91,29 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 		a.refuse(w, op, 0, refused)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTime)
+	a.write(w, a.guarded(context.WithoutCancel(r.Context()), &request{c, id}, op, body, r.Header.Values(IdempotencyHeader)))
+}
+
+// guarded takes a request from its body to what is written, in a time that is bounded, also when there is a fault in what is called.
+func (a *API) guarded(ctx context.Context, c *request, op contracts.BackendOp, body []byte, names []string) (r reply) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.opts.Logger.Error("api: fault while answering a backend", slog.String("request", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+			r = a.render(op, failed(refusal(contracts.CodeInternal, "a fault of the server")))
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	a.write(w, a.answer(ctx, &request{c, id}, op, body, r.Header.Values(IdempotencyHeader)))
+	return a.answer(ctx, c, op, body, names)
+}
+
+// admit finds out who is asking, and takes a place for the request, which is to leave.
+func (a *API) admit(h http.Header) (*caller, *contracts.Error) {
+	c, refused := a.identify(h)
+	if refused == nil && !a.enter(c) {
+		refused = refusal(contracts.CodeUnavailable, "too many requests are under way")
+	}
+	return c, refused
 }
 
 // enter takes a place for a request, if there is one; leave gives it back.
@@ -286,14 +296,19 @@ func (a *API) refuse(w http.ResponseWriter, op contracts.BackendOp, status int, 
 	a.write(w, r)
 }
 
+// sayWhen says after how long asking again may help, where it may.
+func (r reply) sayWhen(h http.Header) {
+	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(int((max(r.wait, 1)+time.Second-1)/time.Second)))
+	}
+}
+
 func (a *API) write(w http.ResponseWriter, r reply) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(int((max(r.wait, 1)+time.Second-1)/time.Second)))
-	}
+	r.sayWhen(h)
 	w.WriteHeader(r.status)
 	if _, err := w.Write(r.body); err != nil {
 		a.opts.Logger.Debug("api: an answer was not written", slog.Any("error", err))

@@ -11,10 +11,12 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+
+	"github.com/beeline-rt/beeline/contracts"
 )
 
 // Header carries a backend's key.
-const Header = "Beeline-Api-Key"
+const Header = contracts.APIKeyHeader
 
 // maxLength bounds what is hashed for a stranger, in bytes.
 const maxLength = 512

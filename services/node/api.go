@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
 	"github.com/beeline-rt/beeline/services/api"
 	"github.com/beeline-rt/beeline/services/apikey"
@@ -35,10 +38,10 @@ type APIKey struct {
 
 func (c *Config) validateAPI() error {
 	switch {
-	case c.APIListen == "" && len(c.APIKeys) > 0:
-		return fmt.Errorf("%w: api-keys without api-listen: nobody could use them", ErrConfig)
-	case c.APIListen != "" && len(c.APIKeys) == 0:
-		return fmt.Errorf("%w: api-listen without api-keys: nobody could ask there (beeline apikey makes one)", ErrConfig)
+	case c.APIListen == "" && !c.APINATS && len(c.APIKeys) > 0:
+		return fmt.Errorf("%w: api-keys without api-listen or api-nats: nobody could use them", ErrConfig)
+	case (c.APIListen != "" || c.APINATS) && len(c.APIKeys) == 0:
+		return fmt.Errorf("%w: api-listen or api-nats without api-keys: nobody could ask there (beeline apikey makes one)", ErrConfig)
 	case (c.APITLSCert == "") != (c.APITLSKey == ""):
 		return fmt.Errorf("%w: api-tls-cert and api-tls-key go together", ErrConfig)
 	}
@@ -117,7 +120,7 @@ func (n *Node) listenAPI(ctx context.Context) error {
 
 // newAPI returns nil if there is to be none.
 func (n *Node) newAPI() (*api.API, error) {
-	if n.cfg.APIListen == "" {
+	if n.cfg.APIListen == "" && !n.cfg.APINATS {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
 	o := api.Options{Cluster: n.cfg.Cluster, Edge: n.edge, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
@@ -144,11 +147,55 @@ func (n *Node) newAPI() (*api.API, error) {
 	return api.New(o), nil
 }
 
+// offerAPI answers backends over NATS, if that is wanted.
+func (n *Node) offerAPI(ctx context.Context) (err error) {
+	if !n.cfg.APINATS {
+		return nil
+	}
+	ctx, n.endAPI = context.WithCancel(context.WithoutCancel(ctx))
+	subjects := map[string]contracts.Subject{}
+	for _, op := range api.Operations() {
+		subjects[string(op)] = contracts.BackendSubject(n.cfg.Cluster, op)
+	}
+	n.offer, err = n.conn.Offer(ctx, broker.OfferConfig{
+		Name: "beeline-api", Description: "Beeline's server API: send to clients, ask for them and disconnect them",
+		Metadata: map[string]string{"cluster": string(n.cfg.Cluster), "node": string(n.cfg.Node)},
+		Subjects: subjects,
+		Handle: func(op string, r *broker.Request) {
+			n.api.Take(ctx, contracts.BackendOp(op), r.Header, r.Data, func(status int, h http.Header, body []byte) error {
+				if status != http.StatusOK {
+					broker.Refused(h, strconv.Itoa(status), http.StatusText(status))
+				}
+				err := r.Answer(h, body)
+				if errors.Is(err, broker.ErrPayload) {
+					return fmt.Errorf("%w: %w", api.ErrLarge, err)
+				}
+				return err
+			})
+		},
+	})
+	return err
+}
+
+// retireAPI leaves what backends ask for over NATS to others.
+func (n *Node) retireAPI(ctx context.Context) {
+	if n.offer != nil {
+		n.offer.Close(ctx)
+	}
+}
+
 // stopAPI lets requests of backends end that are under way, while the edge can still carry them out.
 func (n *Node) stopAPI(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, apiStopTime)
 	defer cancel()
+	n.retireAPI(ctx)
 	n.http.API.Shutdown(ctx)
+	if n.api != nil {
+		n.api.Close(ctx)
+	}
+	if n.endAPI != nil {
+		n.endAPI()
+	}
 }
 
 // APIURL is the address for backends, or "" when there is none.

@@ -53,6 +53,7 @@ type Config struct {
 	HookSecret string // signs what is asked
 
 	APIListen  string   // address for backends, host:port; empty: none
+	APINATS    bool     // answer backends over NATS, too
 	APITLSCert string   // PEM file; with APITLSKey it turns TLS on there
 	APITLSKey  string   // PEM file
 	APIKeys    []APIKey // who may ask there, and for what

@@ -41,9 +41,11 @@ type Node struct {
 	edge     *edge.Edge
 	calls    *calls.Dispatcher
 	callBus  *broker.Calls
-	hook     *hook.Hook   // nil: none
-	events   *hook.Events // nil: nobody is told
-	api      *api.API     // nil: none
+	hook     *hook.Hook         // nil: none
+	events   *hook.Events       // nil: nobody is told
+	api      *api.API           // nil: none
+	offer    *broker.Offer      // of it, over NATS; nil: none
+	endAPI   context.CancelFunc // ends what is done for that
 	registry *prometheus.Registry
 	http     *httpserver.Server
 	cancel   context.CancelFunc
@@ -137,6 +139,9 @@ func (n *Node) start(ctx context.Context) error {
 	n.edge.Start(ctx, n.bus)
 	n.register()
 	n.serve()
+	if err := n.offerAPI(ctx); err != nil {
+		return err
+	}
 	n.serving.Store(true)
 	n.dir.Announce()
 	if n.handedOut() == "" {
@@ -244,6 +249,7 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) halt(ctx context.Context) {
 	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTime+n.cfg.StopTime/2)
 	n.edge.Refuse() // readyz says no from here on
+	n.retireAPI(drain)
 	n.dir.Announce()
 	n.edge.Drain(drain, n.cfg.DrainTime)
 	cancel()

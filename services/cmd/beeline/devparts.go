@@ -258,7 +258,7 @@ func (d *dev) nodeConfig(c *cluster, plan edgePlan) node.Config {
 	cfg.Redis = c.redis
 	everything := []string{"*"}
 	cfg.Anonymous, cfg.AllowSend, cfg.AllowGroups, cfg.AllowWatch = true, everything, everything, everything
-	cfg.APIListen, cfg.APIKeys = d.address(beside(plan.port, devAPIPort)), devAPIKeys()
+	cfg.APIListen, cfg.APINATS, cfg.APIKeys = d.address(beside(plan.port, devAPIPort)), true, devAPIKeys()
 	cfg.AllowCall = everything
 	cfg.Profiles = true
 	cfg.Edge.Origins = []string{"*"}

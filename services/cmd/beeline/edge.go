@@ -148,7 +148,8 @@ func (c *edgeCmd) config() (node.Config, error) {
 		return node.Config{}, err
 	}
 	b := c.Backends
-	cfg.APIListen, cfg.APITLSCert, cfg.APITLSKey, cfg.EventsURL, cfg.Events = b.Listen, b.TLSCert, b.TLSKey, b.EventsURL, b.Events
+	cfg.APIListen, cfg.APITLSCert, cfg.APITLSKey, cfg.APINATS = b.Listen, b.TLSCert, b.TLSKey, b.NATS
+	cfg.EventsURL, cfg.Events = b.EventsURL, b.Events
 	if cfg.APIKeys, err = readAPIKeys(b.Keys); err != nil {
 		return node.Config{}, err
 	}

@@ -53,7 +53,7 @@ var flagOfField = map[string]string{
 	"Redis.SentinelPassword": "redis-sentinel-password=p", "Redis.DB": "redis-db=3", "Redis.TLS": "redis-tls", "Redis.Timeout": "redis-timeout=1s",
 	"TokenKeys": "token-key=HS256:@f", "TokenIssuer": "token-issuer=i", "TokenAudience": "token-audience=a", "AllowSend": "allow-send=*",
 	"AllowGroups": "allow-groups=*", "AllowWatch": "allow-watch=*", "Anonymous": "anonymous",
-	"APIListen": "api-listen=:3", "APITLSCert": "api-tls-cert=c", "APITLSKey": "api-tls-key=k", "APIKeys": "api-keys=testdata/api-keys.yaml",
+	"APIListen": "api-listen=:3", "APINATS": "api-nats", "APITLSCert": "api-tls-cert=c", "APITLSKey": "api-tls-key=k", "APIKeys": "api-keys=testdata/api-keys.yaml",
 	"EventsURL": "events-url=http://x/", "EventsSecret": "events-secret=s", "Events": "events=undelivered",
 	"HookURL": "hook-url=http://x/", "HookSecret": "hook-secret=s",
 	"Edge.Origins": "origin=*", "Edge.Sessions": "sessions=single", "Edge.MaxFrame": "max-frame=32KiB", "Edge.MaxSessions": "max-sessions=5",

@@ -65,6 +65,7 @@ type backendFlags struct {
 	Listen       string   `name:"api-listen" placeholder:"ADDR" help:"Address where backends send, ask and disconnect over HTTP, host:port. Not given: none. Keep it on loopback or in a private network."`
 	TLSCert      string   `name:"api-tls-cert" placeholder:"FILE" help:"PEM file with the certificate for that; with --api-tls-key, backends use https://."`
 	TLSKey       string   `name:"api-tls-key" placeholder:"FILE" help:"PEM file with its key."`
+	NATS         bool     `name:"api-nats" help:"Answer backends over NATS, too, at <cluster>.api.<operation>: all edges of the cluster that do so share what comes."`
 	Keys         string   `name:"api-keys" placeholder:"FILE" help:"YAML file with the keys that backends have; beeline apikey makes its lines. It is read at the start."`
 	EventsURL    string   `name:"events-url" placeholder:"URL" help:"http:// or https:// address that is told (POST) of clients who come and go, and of messages that nobody was there for. Best effort: it is tried again for a minute or more, and what is too much is dropped. Not given: none."`
 	EventsSecret string   `name:"events-secret" placeholder:"SECRET" help:"Signs what is told there; better in BEELINE_EVENTS_SECRET or in a file."`

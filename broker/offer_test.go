@@ -1,0 +1,116 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/beeline-rt/beeline/broker"
+	"github.com/beeline-rt/beeline/broker/brokertest"
+	"github.com/beeline-rt/beeline/contracts"
+)
+
+func TestWhatIsOfferedIsFoundByMicroAndSharedByThoseWhoOfferIt(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	var offers []*broker.Offer
+	for _, who := range []string{"one", "two"} {
+		o, err := broker.Connect(t.Context(), broker.Config{URLs: []string{url}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { o.Close(context.WithoutCancel(t.Context())) })
+		offer, err := o.Offer(t.Context(), broker.OfferConfig{
+			Name: "calc", Metadata: map[string]string{"who": who}, Subjects: map[string]contracts.Subject{"double": "a.double", "half": "a.half"},
+			Handle: func(endpoint string, r *broker.Request) {
+				go func() { // from another goroutine, when the handler has returned
+					h := map[string][]string{"Who": {who}}
+					if len(r.Header["Word"]) != 1 {
+						broker.Refused(h, "400", "no word")
+					}
+					if err := r.Answer(h, append([]byte(endpoint+" "), r.Data...)); err != nil {
+						t.Error(err)
+					}
+				}()
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		offers = append(offers, offer)
+	}
+	asking := brokertest.Connect(t, url)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	const asks = 100
+	by := map[string]int{}
+	for range asks {
+		h, data, err := asking.Request(ctx, "a.double", map[string][]string{"Word": {"x"}}, []byte("2"))
+		if err != nil || string(data) != "double 2" {
+			t.Fatal(err, string(data))
+		}
+		by[strings.Join(h["Who"], " ")]++
+	}
+	if by["one"]+by["two"] != asks || by["one"] == 0 || by["two"] == 0 {
+		t.Errorf("answered by %v", by)
+	}
+	if h, data, err := asking.Request(ctx, "a.half", nil, nil); err != nil || string(data) != "half " || h[micro.ErrorCodeHeader][0] != "400" || h[micro.ErrorHeader][0] != "no word" {
+		t.Error(err, h, string(data))
+	}
+	if requests, whos := statistics(t, url, "calc", 2); requests != asks+1 || len(whos) != 2 {
+		t.Errorf("micro knows of %v, and of %d requests", whos, requests)
+	}
+	if _, _, err := asking.Request(ctx, "a.double", nil, make([]byte, 2<<20)); !errors.Is(err, broker.ErrPayload) {
+		t.Error("a question that is too large:", err)
+	}
+	offers[0].Close(ctx)
+	offers[0].Close(ctx)
+	for range asks {
+		if h, _, err := asking.Request(ctx, "a.double", map[string][]string{"Word": {"x"}}, nil); err != nil || h["Who"][0] != "two" {
+			t.Fatal(h, err)
+		}
+	}
+	offers[1].Close(ctx)
+	if _, _, err := asking.Request(ctx, "a.double", nil, nil); !errors.Is(err, broker.ErrNobody) {
+		t.Error("nobody is left, and", err)
+	}
+}
+
+// statistics asks micro for those of a service of n instances, as any program can.
+func statistics(t *testing.T, url, service string, n int) (requests int, whos map[string]bool) {
+	t.Helper()
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	sub, err := nc.SubscribeSync(nats.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$SRV.STATS."+service, sub.Subject, nil); err != nil {
+		t.Fatal(err)
+	}
+	whos = map[string]bool{}
+	for range n {
+		m, err := sub.NextMsg(20 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stats micro.Stats
+		if err := json.Unmarshal(m.Data, &stats); err != nil {
+			t.Fatal(err)
+		}
+		whos[stats.Metadata["who"]] = true
+		for _, e := range stats.Endpoints {
+			requests += e.NumRequests
+		}
+	}
+	return requests, whos
+}
