@@ -32,8 +32,8 @@ func BackendSubject(c ClusterName, op BackendOp) Subject {
 
 // Headers of what backends ask, over HTTP and, written like this, over NATS.
 const (
-	// APIKeyHeader carries the backend's key.
-	APIKeyHeader = "Beeline-Api-Key"
+	// BackendKeyHeader carries the backend's key.
+	BackendKeyHeader = "Beeline-Api-Key"
 	// IdempotencyHeader names a request, so that asking again does nothing again.
 	IdempotencyHeader = "Idempotency-Key"
 )

@@ -16,7 +16,7 @@ import (
 )
 
 // Header carries a backend's key.
-const Header = contracts.APIKeyHeader
+const Header = contracts.BackendKeyHeader
 
 // maxLength bounds what is hashed for a stranger, in bytes.
 const maxLength = 512

@@ -37,7 +37,7 @@ func (a *API) Do(ctx context.Context, op contracts.BackendOp, request any, once 
 	if err != nil {
 		return fmt.Errorf("backend: %s: %w", op, err)
 	}
-	header := map[string][]string{contracts.APIKeyHeader: {a.key}}
+	header := map[string][]string{contracts.BackendKeyHeader: {a.key}}
 	if once != "" {
 		header[contracts.IdempotencyHeader] = []string{once}
 	}
