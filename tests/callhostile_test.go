@@ -126,6 +126,47 @@ func TestAHostileInstanceReachesNobodyElse(t *testing.T) {
 	}
 }
 
+func TestAnAnswerOf100MBReachesNobodyAndHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 1)
+	const size = 100 << 20
+	sent := make(chan int, 1)
+	startRaw(t, f.NATS.URL(), "evil", "e1", func(r *rawInstance, c rawCall) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		chunk, n := []byte(strings.Repeat("1", 64<<10)), 0
+		_, err := fmt.Fprintf(r.conn, "PUB %s %d\r\n", c.reply, size)
+		for ; err == nil && n < size; n += len(chunk) {
+			_, err = r.conn.Write(chunk)
+		}
+		sent <- n
+	})
+	work(t, f.NATS.URL(), "w0", nil, at(0))
+	known(t, f, 2)
+	alice := dialCaller(t, f, 0, "alice")
+	huge := make(chan error, 1)
+	go func() {
+		_, err := alice.Call(t.Context(), "evil", []byte("1"), client.CallOptions{Timeout: time.Second})
+		huge <- err
+	}()
+	for ended := false; !ended; { // meanwhile, over the same connection
+		if _, err := alice.Call(t.Context(), "work", []byte("{}"), callWithKey("")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-huge:
+			if code := codeOf(err); code != contracts.CodeTimeout && code != contracts.CodeUnavailable {
+				t.Errorf("its call ended as %v", err)
+			}
+			ended = true
+		default:
+		}
+	}
+	if n := <-sent; n >= size {
+		t.Errorf("the server took all %d bytes", n) // else it has cut off the instance, and that is that
+	}
+}
+
 func TestCallsThatMayNotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	f := fleet.New(t, 1, fleet.Configure(func(c *node.Config) {
