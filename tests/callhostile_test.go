@@ -150,7 +150,7 @@ func TestAnAnswerOf100MBReachesNobodyAndHoldsUpNobody(t *testing.T) {
 		huge <- err
 	}()
 	for ended := false; !ended; { // meanwhile, over the same connection
-		if _, err := alice.Call(t.Context(), "work", []byte("{}"), callWithKey("")); err != nil {
+		if _, err := alice.Call(t.Context(), "work", []byte(`{"client":"alice"}`), callWithKey("")); err != nil {
 			t.Fatal(err)
 		}
 		select {
