@@ -16,13 +16,17 @@ import (
 type hearing struct {
 	mu      sync.Mutex
 	reports map[contracts.InstanceID]contracts.Report
+	heard   int // reports
 	missed  []contracts.Subject
 }
 
-func (h *hearing) Reported(r contracts.Report, _ contracts.Subject) {
+func (h *hearing) Reported(r contracts.Report, to contracts.Subject) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reports[r.Instance] = r
+	if to == at(r.Instance) {
+		h.reports[r.Instance] = r
+		h.heard++
+	}
 }
 
 func (h *hearing) Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch) {
@@ -149,6 +153,31 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 	}
 	if s := calls.Stats(); s.Waiting != 0 || s.Strays != 0 || s.Malformed != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestAnInstanceThatIsSummonedReportsAndNobodyIsProof(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	calls, heard := openCalls(t, url, "a1")
+	i := serve(t, url, "i")
+	heard.is(t, "it is known", func() bool { return len(heard.reports) == 1 })
+	heard.mu.Lock()
+	before := heard.heard
+	heard.mu.Unlock()
+	there, left, never := make(told, 2), make(told, 2), make(told, 2)
+	calls.Summon("s", "i", time.Now().Add(30*time.Millisecond), there)
+	heard.is(t, "it reports, and not only when its next turn comes", func() bool { return heard.heard > before })
+	if got := <-there; got != "timeout " {
+		t.Errorf("that it is there: %s", got)
+	}
+	if err := i.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	calls.Summon("s", "i", time.Now().Add(20*time.Second), left)
+	calls.Summon("s", "other", time.Now().Add(20*time.Second), never)
+	if a, b := <-left, <-never; a != "nobody " || b != "nobody " {
+		t.Errorf("when it has left: %s; one that never was: %s", a, b)
 	}
 }
 

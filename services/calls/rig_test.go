@@ -40,7 +40,9 @@ type busFake struct {
 }
 
 // at is the subject of a start of an instance.
-func at(id contracts.InstanceID, e contracts.Epoch) contracts.Subject { return contracts.InstanceSubject("a", "s", id, e) }
+func at(id contracts.InstanceID, e contracts.Epoch) contracts.Subject {
+	return contracts.InstanceSubject("a", "s", id, e)
+}
 
 func (b *busFake) Call(to contracts.Subject, _ []byte, _ time.Time, w broker.CallWaiter) {
 	id, epoch, _ := strings.Cut(strings.TrimPrefix(string(to), "a.call.s."), ".")
