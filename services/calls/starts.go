@@ -12,8 +12,9 @@ import (
 // the calls: a process that was started because the one before it hangs has nothing in common with that one but the id, and the keys that are
 // bound to it.
 //
-// What is under way at a start that was replaced goes nowhere else, since it may be carried out. It is given up lastWords later, as that of an instance that is gone,
-// unless that start reports: then it lives, and answers what it has. The id falls back to it if the newer one ends or dies, and it still reports.
+// What is under way at a start that was replaced goes nowhere else, since it may be carried out, unless it is idempotent. It is given up lastWords
+// later, as that of an instance that is gone, unless that start reports: then it lives, and answers what it has. The id falls back to it if the
+// newer one ends or dies, and it still reports.
 
 // reported takes note of what a start of an instance says of itself; at is where it gets its calls.
 func (s *service) reported(r contracts.Report, at contracts.Subject) {
