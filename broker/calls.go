@@ -26,9 +26,10 @@ type CallWaiter interface {
 
 // ReportHandler hears of the instances of services. Its methods are called from one goroutine each, and must not block.
 type ReportHandler interface {
-	Reported(r contracts.Report)
-	// Missed says that another node found nobody on the instance's subject.
-	Missed(s contracts.ServiceName, i contracts.InstanceID)
+	// Reported tells what an instance says of itself, and where this start of it gets its calls.
+	Reported(r contracts.Report, at contracts.Subject)
+	// Missed says that another node found nobody on the subject of that start of the instance.
+	Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch)
 }
 
 // Burster is told when answers that have come together are handed over, so that what they cause goes out together.
@@ -143,10 +144,9 @@ func (x *Calls) RollCall() {
 	_ = x.conn.nc.Publish(string(contracts.RollCallSubject(x.cluster)), nil) // else their next reports come by themselves
 }
 
-// Call sends a call to an instance. w is told what became of it, also when it could not be sent.
-func (x *Calls) Call(s contracts.ServiceName, i contracts.InstanceID, task []byte, deadline time.Time, w CallWaiter) {
+// Call sends a call to where a start of an instance gets its calls. w is told what became of it, also when it could not be sent.
+func (x *Calls) Call(to contracts.Subject, task []byte, deadline time.Time, w CallWaiter) {
 	seq, secret := x.seq.Add(1), rand.Uint64()
-	to := contracts.InstanceSubject(x.cluster, s, i)
 	p := &x.parts[seq%callParts]
 	p.mu.Lock()
 	if p.waiting == nil {
@@ -166,17 +166,22 @@ func (x *Calls) Call(s contracts.ServiceName, i contracts.InstanceID, task []byt
 	}
 }
 
-// Missed tells all nodes that nobody is on the instance's subject.
-func (x *Calls) Missed(s contracts.ServiceName, i contracts.InstanceID) {
-	_ = x.conn.nc.Publish(string(contracts.MissedSubject(x.cluster, s, i)), nil) // they find out for themselves, later
+// Summon has an instance report of which this node has not heard. w is told contracts.StatusNobody if no start of it is there, and
+// contracts.StatusTimeout if one may be: a report is no answer.
+func (x *Calls) Summon(s contracts.ServiceName, i contracts.InstanceID, deadline time.Time, w CallWaiter) {
+	x.Call(contracts.SummonSubject(x.cluster, s, i), nil, deadline, w)
+}
+
+// Missed tells all nodes that nobody is on the subject of that start of the instance.
+func (x *Calls) Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch) {
+	_ = x.conn.nc.Publish(string(contracts.MissedSubject(x.cluster, s, i, e)), nil) // they find out for themselves, later
 }
 
 // Connected tells whether there is a connection, over which reports can come.
 func (x *Calls) Connected() bool { return x.conn.Connected() }
 
-// Abandon ends all calls that an instance has, with contracts.StatusUnsure.
-func (x *Calls) Abandon(s contracts.ServiceName, i contracts.InstanceID) {
-	to := contracts.InstanceSubject(x.cluster, s, i)
+// Abandon ends all calls that a start of an instance has, with contracts.StatusUnsure.
+func (x *Calls) Abandon(to contracts.Subject) {
 	x.endAll(contracts.StatusUnsure, func(c *calling) bool { return c.to == to })
 }
 
@@ -268,12 +273,12 @@ func (x *Calls) reported(m *nats.Msg) {
 		}
 		return
 	}
-	x.handler.Reported(r)
+	x.handler.Reported(r, contracts.InstanceSubject(x.cluster, r.Service, r.Instance, r.Epoch))
 }
 
 func (x *Calls) missed(m *nats.Msg) {
-	if s, i, ok := contracts.ParseMissed(x.cluster, m.Subject); ok {
-		x.handler.Missed(s, i)
+	if s, i, e, ok := contracts.ParseMissed(x.cluster, m.Subject); ok {
+		x.handler.Missed(s, i, e)
 	}
 }
 

@@ -17,19 +17,23 @@ import (
 type hearing struct {
 	mu      sync.Mutex
 	reports map[contracts.InstanceID]contracts.Report
-	missed  []contracts.InstanceID
+	heard   int // reports
+	missed  []contracts.Subject
 }
 
-func (h *hearing) Reported(r contracts.Report) {
+func (h *hearing) Reported(r contracts.Report, to contracts.Subject) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.reports[r.Instance] = r
+	if to == at(r.Instance) {
+		h.reports[r.Instance] = r
+		h.heard++
+	}
 }
 
-func (h *hearing) Missed(_ contracts.ServiceName, i contracts.InstanceID) {
+func (h *hearing) Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.missed = append(h.missed, i)
+	h.missed = append(h.missed, contracts.InstanceSubject("a", s, i, e))
 }
 
 // is waits until the hearing is as it should be.
@@ -68,6 +72,9 @@ func openCalls(t *testing.T, url string, n contracts.NodeID) (*broker.Calls, *he
 	return c, h
 }
 
+// at is where the instances of these tests get their calls.
+func at(id contracts.InstanceID) contracts.Subject { return contracts.InstanceSubject("a", "s", id, 1) }
+
 // serve starts an instance that answers with its id and what it was called with, and keeps quiet when it is called with "wait".
 func serve(t *testing.T, url string, id contracts.InstanceID) *broker.Instance {
 	t.Helper()
@@ -97,7 +104,7 @@ func TestCallsReachTheInstanceThatWasChosen(t *testing.T) {
 	soon := time.Now().Add(20 * time.Second)
 	for _, id := range []contracts.InstanceID{"before", "after"} {
 		w := make(told, 2)
-		calls.Call("s", id, []byte("hello"), soon, w)
+		calls.Call(at(id), []byte("hello"), soon, w)
 		if got := <-w; got != "delivered "+string(id)+": hello" {
 			t.Error(got)
 		}
@@ -113,27 +120,28 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 	heard.is(t, "it is known", func() bool { return len(heard.reports) == 1 })
 
 	nobody, late, given, left := make(told, 2), make(told, 2), make(told, 2), make(told, 2)
-	calls.Call("s", "gone", []byte("1"), time.Now().Add(20*time.Second), nobody)
+	calls.Call(at("gone"), []byte("1"), time.Now().Add(20*time.Second), nobody)
 	if got := <-nobody; got != "nobody " {
 		t.Error(got)
 	}
-	calls.Call("s", "i", []byte("wait"), time.Now().Add(30*time.Millisecond), late)
+	calls.Call(at("i"), []byte("wait"), time.Now().Add(30*time.Millisecond), late)
 	if got := <-late; got != "timeout " {
 		t.Error(got)
 	}
-	calls.Call("s", "i", []byte("wait"), time.Now().Add(20*time.Second), given)
-	calls.Abandon("s", "other")
-	calls.Abandon("s", "i")
+	calls.Call(at("i"), []byte("wait"), time.Now().Add(20*time.Second), given)
+	calls.Abandon(at("other"))
+	calls.Abandon(contracts.InstanceSubject("a", "s", "i", 2)) // a later start has not the calls of this one
+	calls.Abandon(at("i"))
 	if got := <-given; got != "unsure " {
 		t.Error(got)
 	}
-	other.Missed("s", "i")
-	heard.is(t, "another node says that it missed the instance", func() bool { return len(heard.missed) == 1 && heard.missed[0] == "i" })
+	other.Missed("s", "i", 1)
+	heard.is(t, "another node says that it missed the instance", func() bool { return len(heard.missed) == 1 && heard.missed[0] == at("i") })
 	alsoHeard.is(t, "who said it hears it, too", func() bool { return len(alsoHeard.missed) == 1 })
 	if err := i.Leave(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	calls.Call("s", "i", []byte("1"), time.Now().Add(20*time.Second), left)
+	calls.Call(at("i"), []byte("1"), time.Now().Add(20*time.Second), left)
 	if got := <-left; got != "nobody " {
 		t.Errorf("after it has left: %s", got)
 	}
@@ -144,6 +152,31 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 	}
 	if s := calls.Stats(); s.Waiting != 0 || s.Strays != 0 || s.Malformed != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestAnInstanceThatIsSummonedReportsAndNobodyIsProof(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	calls, heard := openCalls(t, url, "a1")
+	i := serve(t, url, "i")
+	heard.is(t, "it is known", func() bool { return len(heard.reports) == 1 })
+	heard.mu.Lock()
+	before := heard.heard
+	heard.mu.Unlock()
+	there, left, never := make(told, 2), make(told, 2), make(told, 2)
+	calls.Summon("s", "i", time.Now().Add(30*time.Millisecond), there)
+	heard.is(t, "it reports, and not only when its next turn comes", func() bool { return heard.heard > before })
+	if got := <-there; got != "timeout " {
+		t.Errorf("that it is there: %s", got)
+	}
+	if err := i.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	calls.Summon("s", "i", time.Now().Add(20*time.Second), left)
+	calls.Summon("s", "other", time.Now().Add(20*time.Second), never)
+	if a, b := <-left, <-never; a != "nobody " || b != "nobody " {
+		t.Errorf("when it has left: %s; one that never was: %s", a, b)
 	}
 }
 
@@ -158,9 +191,9 @@ func TestCallsUnderWayEndWithTheirNode(t *testing.T) {
 	serve(t, url, "i")
 	before, after := make(told, 2), make(told, 2)
 	h.is(t, "it is known", func() bool { return len(h.reports) == 1 })
-	calls.Call("s", "i", []byte("wait"), time.Now().Add(time.Minute), before)
+	calls.Call(at("i"), []byte("wait"), time.Now().Add(time.Minute), before)
 	calls.Close()
-	calls.Call("s", "i", []byte("1"), time.Now().Add(time.Minute), after)
+	calls.Call(at("i"), []byte("1"), time.Now().Add(time.Minute), after)
 	if a, b := <-before, <-after; a != "unsure " || b != "unavailable " {
 		t.Errorf("%q, %q", a, b)
 	}
@@ -205,7 +238,7 @@ func TestAnswersAreHandedOverInBurstsThatEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range calling {
-			calls.Call("s", "i", []byte("1"), time.Now().Add(time.Minute), w)
+			calls.Call(at("i"), []byte("1"), time.Now().Add(time.Minute), w)
 		}
 		<-w.held
 		if closed { // in the middle of a burst, if more has come

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Instance struct {
 	report  func() contracts.Report
 	service micro.Service
 	roll    *nats.Subscription
+	summon  *nats.Subscription
 	now     chan struct{}
 	stop    chan struct{}
 	work    sync.WaitGroup
@@ -30,7 +32,7 @@ type Instance struct {
 // serviceVersion is that of the wire format between edge and instance, for micro.
 const serviceVersion = "1.0.0"
 
-// Serve gets the calls of one instance. handle is called for one call after the other, and must not block; answer may be called once, from any goroutine, with
+// Serve gets the calls of one start of an instance. handle is called for one call after the other, and must not block; answer may be called once, from any goroutine, with
 // what contracts.AppendAnswer makes. report is asked for every third of its Life, and must not block.
 func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, report func() contracts.Report, handle func(task []byte, answer func([]byte) error)) (*Instance, error) {
 	first := report()
@@ -41,7 +43,7 @@ func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, repor
 	var err error
 	i.service, err = micro.AddService(conn.nc, micro.Config{
 		Name: string(first.Service), Version: serviceVersion, Description: "a Beeline service",
-		Metadata:     map[string]string{"cluster": string(cluster), "instance": string(first.Instance)},
+		Metadata:     map[string]string{"cluster": string(cluster), "instance": string(first.Instance), "epoch": strconv.FormatUint(uint64(first.Epoch), 10)},
 		StatsHandler: func(*micro.Endpoint) any { return json.RawMessage(contracts.AppendReport(nil, report())) },
 	})
 	if err != nil {
@@ -57,17 +59,24 @@ func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, repor
 }
 
 func (i *Instance) subscribe(ctx context.Context, cluster contracts.ClusterName, r contracts.Report, handle func([]byte, func([]byte) error)) error {
-	to := contracts.InstanceSubject(cluster, r.Service, r.Instance)
-	// The edge has chosen the instance. The queue group is for a second process under its id, which must not carry out the same calls.
+	to := contracts.InstanceSubject(cluster, r.Service, r.Instance, r.Epoch)
+	// The edge has chosen the start of the instance. The queue group is for two processes that were started under one id at the very same time, or by a
+	// clock that does not tell: they must not both carry out a call.
 	err := i.service.AddEndpoint("call", micro.HandlerFunc(func(q micro.Request) {
 		handle(q.Data(), func(b []byte) error { return q.Respond(b) })
 	}), micro.WithEndpointSubject(string(to)), micro.WithEndpointQueueGroup(string(r.Instance)), micro.WithEndpointPendingLimits(pendingMessages, pendingBytes))
 	if err != nil {
 		return fmt.Errorf("subscribe %s: %w", to, err)
 	}
-	i.roll, err = i.conn.nc.Subscribe(string(contracts.RollCallSubject(cluster)), func(*nats.Msg) { i.Report() })
+	asked := func(s contracts.Subject) (sub *nats.Subscription) {
+		if err == nil {
+			sub, err = i.conn.nc.Subscribe(string(s), func(*nats.Msg) { i.Report() })
+		}
+		return sub
+	}
+	i.roll, i.summon = asked(contracts.RollCallSubject(cluster)), asked(contracts.SummonSubject(cluster, r.Service, r.Instance))
 	if err != nil {
-		return fmt.Errorf("subscribe %s: %w", contracts.RollCallSubject(cluster), err)
+		return fmt.Errorf("subscribe to roll calls: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
@@ -109,6 +118,7 @@ func (i *Instance) Leave(ctx context.Context) error {
 	if err := i.service.Stop(); err != nil {
 		return fmt.Errorf("stop service: %w", err)
 	}
+	_ = i.summon.Unsubscribe() // who reads of its keys now finds that they are free
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	_ = i.conn.nc.FlushWithContext(ctx) // the server knows it, or there is no connection by which a call could come

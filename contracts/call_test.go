@@ -176,11 +176,17 @@ func TestSubjectsOfCalls(t *testing.T) {
 	if key := BindingKey("a", "orders", "cart-7"); len(key) != len("bl:a:call:{}")+26 || key == BindingKey("a", "orders", "cart-8") || key == BindingKey("a", "order", "s.cart-7") {
 		t.Errorf("%s", key)
 	}
-	if s, i, ok := ParseMissed("a", string(MissedSubject("a", "orders", "i-1"))); s != "orders" || i != "i-1" || !ok {
-		t.Errorf("%s, %s, %t", s, i, ok)
+	if s, i, e, ok := ParseMissed("a", string(MissedSubject("a", "orders", "i-1", MaxRequestID))); s != "orders" || i != "i-1" || e != MaxRequestID || !ok {
+		t.Errorf("%s, %s, %d, %t", s, i, e, ok)
 	}
-	for _, s := range []string{"a.missed.orders", "a.missed..i", "a.missed.*.i", "b.missed.orders.i", "a.missed.orders.i.j"} {
-		if _, _, ok := ParseMissed("a", s); ok {
+	if got := InstanceSubject("a", "orders", "i-1", 1753000000); got != "a.call.orders.i-1.1753000000" { // not as String has it: every language can write it
+		t.Error(got)
+	}
+	for _, s := range []string{
+		"a.missed.orders", "a.missed.orders.i", "a.missed..i.1", "a.missed.*.i.1", "b.missed.orders.i.1", "a.missed.orders.i.j", "a.missed.orders.i.1.1",
+		"a.missed.orders.i.", "a.missed.orders.i.-1",
+	} {
+		if _, _, _, ok := ParseMissed("a", s); ok {
 			t.Errorf("%q is taken for a subject of an instance that was missed", s)
 		}
 	}

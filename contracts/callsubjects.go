@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// InstanceSubject is where an instance of a service gets its calls: `<cluster>.call.<service>.<instance>`. Each has one of
-// its own, since the edge chooses the instance.
-func InstanceSubject(c ClusterName, s ServiceName, i InstanceID) Subject {
-	return Subject(string(c) + ".call." + string(s) + "." + string(i))
+// InstanceSubject is where one start of an instance of a service gets its calls: `<cluster>.call.<service>.<instance>.<epoch>`, the
+// epoch in decimal. Each instance has one of its own, since the edge chooses it; and each start, so that what is for a process never reaches
+// one before it that hangs, and still listens.
+func InstanceSubject(c ClusterName, s ServiceName, i InstanceID, e Epoch) Subject {
+	return Subject(string(c) + ".call." + string(s) + "." + string(i) + "." + strconv.FormatUint(uint64(e), 10))
 }
 
 // ReportSubject is where an instance reports: `<cluster>.report.<service>.<instance>`.
@@ -22,22 +23,30 @@ func ReportWildcard(c ClusterName) Subject { return Subject(string(c) + ".report
 // RollCallSubject is where an edge that has just started asks all instances to report at once.
 func RollCallSubject(c ClusterName) Subject { return Subject(string(c) + ".rollcall") }
 
-// MissedSubject is where an edge says that it found nobody on an instance's subject, so that no other goes on to send keys there
-// that it gives away: `<cluster>.missed.<service>.<instance>`.
-func MissedSubject(c ClusterName, s ServiceName, i InstanceID) Subject {
-	return Subject(string(c) + ".missed." + string(s) + "." + string(i))
+// SummonSubject is where an edge that has read of an instance, and has not heard of it, asks it to report at once:
+// `<cluster>.rollcall.<service>.<instance>`. That nobody listens is the proof that no start of it is there.
+func SummonSubject(c ClusterName, s ServiceName, i InstanceID) Subject {
+	return Subject(string(c) + ".rollcall." + string(s) + "." + string(i))
+}
+
+// MissedSubject is where an edge says that it found nobody on the subject of a start of an instance, so that no other goes on to send keys
+// there that it gives away: `<cluster>.missed.<service>.<instance>.<epoch>`.
+func MissedSubject(c ClusterName, s ServiceName, i InstanceID, e Epoch) Subject {
+	return Subject(string(c) + ".missed." + string(s) + "." + string(i) + "." + strconv.FormatUint(uint64(e), 10))
 }
 
 // MissedWildcard is what an edge subscribes to, to hear of [MissedSubject].
 func MissedWildcard(c ClusterName) Subject { return Subject(string(c) + ".missed.>") }
 
 // ParseMissed reads a subject that [MissedSubject] made.
-func ParseMissed(c ClusterName, subject string) (s ServiceName, i InstanceID, ok bool) {
+func ParseMissed(c ClusterName, subject string) (s ServiceName, i InstanceID, e Epoch, ok bool) {
 	rest, ok := strings.CutPrefix(subject, string(c)+".missed.")
-	service, instance, found := strings.Cut(rest, ".")
+	service, rest, _ := strings.Cut(rest, ".")
+	instance, epoch, _ := strings.Cut(rest, ".")
 	s, err1 := ParseServiceName(service)
 	i, err2 := ParseInstanceID(instance)
-	return s, i, ok && found && err1 == nil && err2 == nil
+	n, err3 := strconv.ParseUint(epoch, 10, 64)
+	return s, i, Epoch(n), ok && err1 == nil && err2 == nil && err3 == nil
 }
 
 // AnswersPrefix starts the reply subjects of the calls that node n sends. One subscription hears them all.

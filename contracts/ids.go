@@ -39,7 +39,8 @@ type ClusterName string
 // SessionID names one connection of a client: 32 hexadecimal digits, 128 random bits chosen by the edge.
 type SessionID string
 
-// Epoch tells one start of a node from the next: no two starts under one node id have the same.
+// Epoch tells one start of a node, or of an instance of a service, from the next: no two starts under one id have the same, and the later
+// one has the higher.
 type Epoch uint64
 
 // ErrInvalidID is wrapped by every error about an id that is empty, too long or has a byte outside its alphabet.

@@ -10,7 +10,7 @@ import (
 type Report struct {
 	Service  ServiceName
 	Instance InstanceID
-	Epoch    Epoch // of this start of the instance: of two reports under one id, the higher counts
+	Epoch    Epoch // of this start of the instance, at most [MaxRequestID]: of two that report under one id, the one with the higher gets the calls
 
 	InFlight int // calls that it has, those that wait in it too
 	Capacity int // of these, how many it works on at a time; 1 to [MaxCapacity]

@@ -38,13 +38,15 @@ func startRaw(t *testing.T, nats string, service, id string, handle func(r *rawI
 	r := &rawInstance{conn: conn}
 	stop := make(chan struct{})
 	var work sync.WaitGroup
-	r.write("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB a.call.%s.%s %s 1\r\nSUB a.rollcall 2\r\n", service, id, id)
+	epoch := time.Now().UnixMilli() // of this start of the instance
+	r.write("CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true}\r\nSUB a.call.%s.%s.%d %s 1\r\nSUB a.rollcall 2\r\nSUB a.rollcall.%s.%s 3\r\n",
+		service, id, epoch, id, service, id)
 	work.Go(func() { r.read(t, handle) })
 	work.Go(func() { // its reports
 		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
 		for {
-			r.publish("a.report."+service+"."+id, fmt.Sprintf(`{"service":%q,"instance":%q,"epoch":1,"in_flight":0,"capacity":64,"life_ms":10000}`, service, id))
+			r.publish("a.report."+service+"."+id, fmt.Sprintf(`{"service":%q,"instance":%q,"epoch":%d,"in_flight":0,"capacity":64,"life_ms":10000}`, service, id, epoch))
 			select {
 			case <-stop:
 				return

@@ -186,7 +186,7 @@ func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Tim
 		delete(p.known, k)
 	}
 	if to != nil {
-		if e.to != nil && e.to != to {
+		if e.to != nil && e.to.id != to.id {
 			k.service.moved.Add(1)
 		}
 		e.to, e.life, e.losses, e.asked = to, to.life.Load(), losses, asked
@@ -204,6 +204,11 @@ func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Tim
 // ask finds out who has a key. sure tells that the table said so.
 func (b *bindings) ask(ctx context.Context, k bindingKey, was *instance, c *call) (to *instance, sure bool) {
 	s := k.service
+	if was != nil {
+		if now := s.find(was.id); now != nil {
+			was = now // a key stays with the id, whichever start has it
+		}
+	}
 	take := was
 	if take == nil || !take.fit.Load() || take.draining.Load() && c != nil {
 		take, _ = s.choose(string(k.key), nil)

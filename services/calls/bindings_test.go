@@ -49,7 +49,7 @@ func TestTwoEdgesAgreeOnAKey(t *testing.T) {
 		var was contracts.InstanceID
 		table.set(func() { was = table.has["k0"] })
 		one.dead(one.service().find(was), "test")
-		two.Missed("s", was)
+		two.Missed("s", was, 1)
 		check("after one found an instance gone")
 		table.set(func() {
 			if table.has["k0"] == was {

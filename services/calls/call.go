@@ -114,11 +114,16 @@ func (x *call) goTo(to *instance) {
 	x.at, x.sent = to, time.Now()
 	x.tries++
 	to.sent.Add(1)
+	if !to.fit.Load() { // since it was chosen. What is sent before that, who replaces it or finds it gone sees
+		to.sent.Add(-1)
+		x.again(errNotSent)
+		return
+	}
 	if to.target != nil {
 		x.post()
 		return
 	}
-	x.dispatcher.bus().Call(x.service.name, to.id, x.task, x.deadline, x)
+	x.dispatcher.bus().Call(to.at, x.task, x.deadline, x)
 }
 
 // refused ends a call that no instance took now.

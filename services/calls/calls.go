@@ -21,12 +21,14 @@ import (
 
 // Bus carries calls to instances.
 type Bus interface {
-	// Call sends a call; w is told what became of it, also when it could not be sent.
-	Call(s contracts.ServiceName, i contracts.InstanceID, task []byte, deadline time.Time, w broker.CallWaiter)
-	// Abandon ends all calls that an instance has.
-	Abandon(s contracts.ServiceName, i contracts.InstanceID)
-	// Missed tells all nodes that an instance is not there.
-	Missed(s contracts.ServiceName, i contracts.InstanceID)
+	// Call sends a call to a start of an instance; w is told what became of it, also when it could not be sent.
+	Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter)
+	// Abandon ends all calls that a start of an instance has.
+	Abandon(to contracts.Subject)
+	// Missed tells all nodes that that start of an instance is not there.
+	Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch)
+	// Summon has an instance report; w is told if no start of it is there.
+	Summon(s contracts.ServiceName, i contracts.InstanceID, deadline time.Time, w broker.CallWaiter)
 	// RollCall has all instances report.
 	RollCall()
 	// Connected tells whether reports can come.
@@ -85,15 +87,15 @@ func (d *Dispatcher) Start(ctx context.Context, b Bus) {
 
 func (d *Dispatcher) bus() Bus { return *d.carrier.Load() }
 
-// Reported takes what an instance says of itself. It is part of broker.ReportHandler.
-func (d *Dispatcher) Reported(r contracts.Report) {
+// Reported takes what an instance says of itself, and where this start of it gets its calls. It is part of broker.ReportHandler.
+func (d *Dispatcher) Reported(r contracts.Report, at contracts.Subject) {
 	s := (*d.services.Load())[r.Service]
 	if s == nil {
 		if s = d.add(r.Service); s == nil {
 			return
 		}
 	}
-	s.reported(r)
+	s.reported(r, at)
 }
 
 // add takes note of a service that nobody has configured.
@@ -116,10 +118,10 @@ func (d *Dispatcher) add(name contracts.ServiceName) *service {
 
 // Missed takes note that another node finds nobody there, or has until now: this one must not go on to send keys there that the
 // other gives to another instance. It is part of broker.ReportHandler.
-func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID) {
+func (d *Dispatcher) Missed(name contracts.ServiceName, id contracts.InstanceID, e contracts.Epoch) {
 	if s := (*d.services.Load())[name]; s != nil {
 		switch i := s.find(id); {
-		case i == nil:
+		case i == nil || i.epoch != e: // that a start is gone says nothing of the next
 		case i.target != nil:
 			i.life.Add(1) // which this node finds out for itself; but the table is to be asked who has its keys now
 		default:
@@ -153,14 +155,14 @@ func (d *Dispatcher) watch() {
 			for _, s := range *d.services.Load() {
 				probe, dead, lost := s.watch(now)
 				for _, i := range probe {
-					d.bus().Call(s.name, i.id, nil, now.Add(time.Second), probing{i})
+					d.bus().Call(i.at, nil, now.Add(time.Second), probing{i})
 				}
 				for _, i := range dead {
 					d.dead(i, "it does not report")
-					d.bus().Abandon(s.name, i.id)
+					d.bus().Abandon(i.at)
 				}
 				for _, i := range lost {
-					d.bus().Abandon(s.name, i.id)
+					d.bus().Abandon(i.at)
 				}
 			}
 		}
@@ -173,7 +175,7 @@ func (d *Dispatcher) dead(i *instance, why string) {
 	if s.gone(i) {
 		d.counters.deaths.Add(1)
 		d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
-		d.bus().Missed(s.name, i.id)
+		d.bus().Missed(s.name, i.id, i.epoch)
 	}
 }
 
@@ -225,10 +227,14 @@ func (d *Dispatcher) Close() {
 // idle is the bus before there is one.
 type idle struct{}
 
-func (idle) Call(_ contracts.ServiceName, _ contracts.InstanceID, _ []byte, _ time.Time, w broker.CallWaiter) {
+func (idle) Call(_ contracts.Subject, _ []byte, _ time.Time, w broker.CallWaiter) {
 	w.Ended(nil, contracts.StatusUnavailable)
 }
-func (idle) Abandon(contracts.ServiceName, contracts.InstanceID) {}
-func (idle) Missed(contracts.ServiceName, contracts.InstanceID)  {}
-func (idle) RollCall()                                           {}
-func (idle) Connected() bool                                     { return false }
+
+func (idle) Summon(_ contracts.ServiceName, _ contracts.InstanceID, _ time.Time, w broker.CallWaiter) {
+	w.Ended(nil, contracts.StatusUnavailable)
+}
+func (idle) Abandon(contracts.Subject)                                           {}
+func (idle) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
+func (idle) RollCall()                                                           {}
+func (idle) Connected() bool                                                     { return false }

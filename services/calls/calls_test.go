@@ -64,8 +64,8 @@ func TestRetriesHaveABudget(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(c *Config) { c.Default.InFlight = 100_000 }, func(t *testing.T, r *rig) {
 		t.Helper()
-		r.Reported(contracts.Report{Service: "s", Instance: "a", Epoch: 1, Capacity: 1 << 19, Weight: 1, Life: contracts.MaxReportLife})
-		r.Reported(contracts.Report{Service: "s", Instance: "b", Epoch: 1, Capacity: 1 << 19, Weight: 1, Life: contracts.MaxReportLife})
+		r.report(contracts.Report{Instance: "a", Epoch: 1, Capacity: 1 << 19})
+		r.report(contracts.Report{Instance: "b", Epoch: 1, Capacity: 1 << 19})
 		const calls = 2000
 		sent := 0
 		for range calls {
@@ -162,7 +162,7 @@ func TestPoliciesChooseAsTheySay(t *testing.T) {
 			t.Helper()
 			r.reports("a", "b", "c")
 			if policy == Weighted {
-				r.Reported(contracts.Report{Service: "s", Instance: "c", Epoch: 1, Capacity: 10, Weight: 2, Life: contracts.MaxReportLife})
+				r.report(contracts.Report{Instance: "c", Epoch: 1, Weight: 2})
 			}
 			got := map[contracts.InstanceID]int{}
 			for range 300 {

@@ -117,7 +117,7 @@ func (d *Dispatcher) back(i *instance) {
 	}
 	s.mu.Unlock()
 	if news {
-		d.bus().Missed(s.name, i.id)
+		d.bus().Missed(s.name, i.id, i.epoch)
 	}
 }
 
@@ -127,7 +127,7 @@ func (d *Dispatcher) lost(i *instance) bool {
 		return false
 	}
 	d.counters.deaths.Add(1)
-	d.bus().Missed(i.service.name, i.id)
+	d.bus().Missed(i.service.name, i.id, i.epoch)
 	return true
 }
 

@@ -7,12 +7,14 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// instance is one instance of a service, as this node knows it. What is read for every call is atomic.
+// instance is one start of an instance of a service, as this node knows it. What is read for every call is atomic.
 type instance struct {
 	// set once
 	service *service
 	id      contracts.InstanceID
-	target  *target // of the HTTP kind; nil: over NATS
+	epoch   contracts.Epoch
+	at      contracts.Subject // where it gets its calls
+	target  *target           // of the HTTP kind, which has neither; nil: over NATS
 
 	sent     atomic.Int32 // calls that it has from this node
 	others   atomic.Int32 // that it had from others when it last reported
@@ -20,7 +22,7 @@ type instance struct {
 	waiting  atomic.Int32
 	weight   atomic.Int32
 	latency  atomic.Int64 // of late, in nanoseconds
-	fit      atomic.Bool  // it lives
+	fit      atomic.Bool  // it lives, and no newer start of it does
 	draining atomic.Bool  // it gets nothing new
 	life     atomic.Uint64
 	leaving  atomic.Bool // it takes nothing more, and answers what it has
@@ -30,11 +32,12 @@ type instance struct {
 	times   atomic.Int32 // how often in a row it was ejected
 
 	// guarded by service.mu
-	epoch contracts.Epoch
-	heard time.Time
-	stays time.Duration // how long its last report stands
-	asked time.Time     // when it was last probed
-	doom  time.Time     // if set, when what it has is given up, unless it says that it is leaving
+	heard   time.Time
+	stays   time.Duration // how long its last report stands
+	asked   time.Time     // when it was last probed
+	doom    time.Time     // if set, when what it has is given up, unless it says that it is leaving
+	since   time.Time     // when it was given the calls of its id
+	doubled bool          // it was said that an older start goes on beside it
 }
 
 const (

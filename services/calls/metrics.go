@@ -7,7 +7,7 @@ import (
 )
 
 // counters count what is about all services.
-type counters struct{ deaths, retries, ejections atomic.Uint64 }
+type counters struct{ deaths, retries, ejections, doubles atomic.Uint64 }
 
 // Collectors returns the dispatcher's metrics, for a registry.
 func (d *Dispatcher) Collectors() []prometheus.Collector {
@@ -18,6 +18,7 @@ func (d *Dispatcher) Collectors() []prometheus.Collector {
 		count("deaths_total", "Instances of services that were found gone.", d.counters.deaths.Load),
 		count("retries_total", "Times that a call was sent again, to another instance.", d.counters.retries.Load),
 		count("ejections_total", "Times that an instance was given nothing new because its calls failed.", d.counters.ejections.Load),
+		count("doubles_total", "Reports of an instance beside those of a later start of it: two processes run under one id.", d.counters.doubles.Load),
 		&fleet{d},
 	}
 }

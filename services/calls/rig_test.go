@@ -2,6 +2,8 @@ package calls
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,40 +23,57 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // parcel is a call on its way to an instance.
 type parcel struct {
-	to contracts.InstanceID
-	w  broker.CallWaiter
+	to    contracts.InstanceID
+	epoch contracts.Epoch // 0: it is no call, but asks whether a start is there
+	w     broker.CallWaiter
 }
 
 // busFake keeps what it is given until the test answers it.
 type busFake struct {
 	mu        sync.Mutex
 	parcels   []parcel
-	abandoned []contracts.InstanceID
-	missed    []contracts.InstanceID
+	abandoned []contracts.Subject
+	missed    []contracts.Subject
 	cut       atomic.Bool
 	rolls     atomic.Int32
-	heard     func(contracts.ServiceName, contracts.InstanceID) // if set, who hears what was missed
+	heard     func(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) // if set, who hears what was missed
 }
 
-func (b *busFake) Call(_ contracts.ServiceName, i contracts.InstanceID, _ []byte, _ time.Time, w broker.CallWaiter) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.parcels = append(b.parcels, parcel{i, w})
+// at is the subject of a start of an instance.
+func at(id contracts.InstanceID, e contracts.Epoch) contracts.Subject {
+	return contracts.InstanceSubject("a", "s", id, e)
 }
 
-func (b *busFake) Abandon(_ contracts.ServiceName, i contracts.InstanceID) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.abandoned = append(b.abandoned, i)
-}
-
-func (b *busFake) Missed(s contracts.ServiceName, i contracts.InstanceID) {
-	if b.heard != nil {
-		b.heard(s, i)
+func (b *busFake) Call(to contracts.Subject, _ []byte, _ time.Time, w broker.CallWaiter) {
+	id, epoch, _ := strings.Cut(strings.TrimPrefix(string(to), "a.call.s."), ".")
+	e, err := strconv.ParseUint(epoch, 10, 64)
+	if err != nil {
+		panic("no subject of an instance: " + to)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.missed = append(b.missed, i)
+	b.parcels = append(b.parcels, parcel{contracts.InstanceID(id), contracts.Epoch(e), w})
+}
+
+func (b *busFake) Summon(_ contracts.ServiceName, i contracts.InstanceID, _ time.Time, w broker.CallWaiter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.parcels = append(b.parcels, parcel{i, 0, w})
+}
+
+func (b *busFake) Abandon(to contracts.Subject) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.abandoned = append(b.abandoned, to)
+}
+
+func (b *busFake) Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch) {
+	if b.heard != nil {
+		b.heard(s, i, e)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.missed = append(b.missed, at(i, e))
 }
 
 func (b *busFake) RollCall() { b.rolls.Add(1) }
@@ -156,8 +175,15 @@ func bubble(t *testing.T, change func(*Config), f func(t *testing.T, r *rig)) {
 // reports has instances report.
 func (r *rig) reports(ids ...contracts.InstanceID) {
 	for _, id := range ids {
-		r.Reported(contracts.Report{Service: "s", Instance: id, Epoch: 1, Capacity: 10, Waiting: 10, Weight: 1, Life: contracts.MaxReportLife})
+		r.report(contracts.Report{Instance: id, Epoch: 1, Waiting: 10})
 	}
+}
+
+// report has one report; what it does not say has a default.
+func (r *rig) report(x contracts.Report) {
+	x.Service, x.Life = "s", contracts.MaxReportLife
+	x.Capacity, x.Weight = max(10, x.Capacity), max(1, x.Weight)
+	r.Reported(x, at(x.Instance, x.Epoch))
 }
 
 // call makes a call, and returns where its ending will stand.

@@ -31,7 +31,8 @@ type service struct {
 	budget   budget
 
 	mu        sync.Mutex
-	instances map[contracts.InstanceID]*instance // guarded by mu
+	instances map[contracts.InstanceID]*instance // guarded by mu; of each id the start that gets the calls
+	former    []*instance                        // guarded by mu; starts that another one has replaced, and that have calls
 }
 
 func newService(d *Dispatcher, name contracts.ServiceName, cfg Service) *service {
@@ -63,47 +64,8 @@ func (s *service) empty(id contracts.InstanceID) bool {
 		return true // all are known
 	}
 	w := make(absent, 1)
-	s.dispatcher.bus().Call(s.name, id, nil, time.Now().Add(knowTime/8), w)
+	s.dispatcher.bus().Summon(s.name, id, time.Now().Add(knowTime/8), w)
 	return <-w == contracts.StatusNobody
-}
-
-// reported takes note of what an instance says of itself.
-func (s *service) reported(r contracts.Report) {
-	s.mu.Lock()
-	i := s.instances[r.Instance]
-	switch {
-	case i == nil && (r.Ended || len(s.instances) >= maxInstances || len(s.cfg.HTTP) > 0):
-		s.mu.Unlock()
-		return
-	case i == nil:
-		i = &instance{service: s, id: r.Instance, epoch: r.Epoch}
-		s.instances[r.Instance] = i
-	case r.Epoch < i.epoch:
-		s.mu.Unlock()
-		return // late words of a start that is over
-	}
-	again := r.Epoch > i.epoch
-	i.epoch, i.heard, i.stays = r.Epoch, time.Now(), r.Life
-	i.capacity.Store(int32(r.Capacity))
-	i.waiting.Store(int32(r.Waiting))
-	i.weight.Store(int32(r.Weight))
-	i.others.Store(max(0, int32(min(r.InFlight, contracts.MaxCapacity))-i.sent.Load()))
-	changed := i.fit.Swap(!r.Ended) == r.Ended
-	changed = i.draining.Swap(r.Draining) != r.Draining || changed
-	i.leaving.Store(r.Ended)
-	if !r.Ended {
-		i.doom = time.Time{}
-	}
-	if again || changed && r.Ended {
-		i.life.Add(1)
-	}
-	if changed {
-		s.sort()
-	}
-	s.mu.Unlock()
-	if again {
-		s.dispatcher.bus().Abandon(s.name, i.id) // what its former start had
-	}
 }
 
 // sort makes the list of those that get what is new. s.mu is held.
@@ -154,7 +116,7 @@ func (s *service) watch(now time.Time) (probe, dead, lost []*instance) {
 				delete(s.instances, id)
 			}
 		case !i.fit.Load():
-			if silent > i.stays || !i.leaving.Load() && now.After(i.doom) {
+			if i.lost(now) {
 				lost = append(lost, i)
 			}
 		case silent > i.stays:
@@ -164,7 +126,18 @@ func (s *service) watch(now time.Time) (probe, dead, lost []*instance) {
 			probe = append(probe, i)
 		}
 	}
+	s.former = slices.DeleteFunc(s.former, func(i *instance) bool {
+		if i.lost(now) {
+			lost = append(lost, i)
+		}
+		return i.sent.Load() == 0
+	})
 	return probe, dead, lost
+}
+
+// lost tells whether nobody answers what an instance has that gets nothing more. service.mu is held.
+func (i *instance) lost(now time.Time) bool {
+	return now.Sub(i.heard) > i.stays || !i.leaving.Load() && now.After(i.doom)
 }
 
 // budget bounds how many calls are tried again: as many as a share of all calls, so that what tries again does not add to an

@@ -39,7 +39,11 @@ type Options struct {
 	Service contracts.ServiceName
 	// Instance is its id, its own within the service. Default: one that chance chooses.
 	Instance contracts.InstanceID
-	Handler  Handler
+	// Epoch tells this start of the instance from those before it under the same id, must be higher than theirs, and is at most
+	// contracts.MaxRequestID. Of two processes under one id the one with the higher gets the calls: so one that hangs can be replaced. Default: the
+	// time, in microseconds.
+	Epoch   contracts.Epoch
+	Handler Handler
 
 	NATS broker.Config // where NATS is
 	Conn *broker.Conn  // in place of NATS: a connection that is the caller's, and stays open
@@ -63,7 +67,6 @@ type Instance struct {
 	opts   Options
 	conn   *broker.Conn
 	reg    *broker.Instance
-	epoch  contracts.Epoch
 	queue  chan job
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -91,7 +94,7 @@ func Register(ctx context.Context, o Options) (*Instance, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backend: %w", err)
 	}
-	i := &Instance{opts: o, conn: o.Conn, queue: make(chan job, o.Capacity+o.Waiting), epoch: contracts.Epoch(time.Now().UnixMicro())}
+	i := &Instance{opts: o, conn: o.Conn, queue: make(chan job, o.Capacity+o.Waiting)}
 	if i.conn == nil {
 		if i.conn, err = broker.Connect(ctx, o.NATS); err != nil {
 			return nil, fmt.Errorf("backend: %w", err)
@@ -114,6 +117,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Instance == "" {
 		o.Instance = contracts.InstanceID("i" + strconv.FormatUint(rand.Uint64(), 36))
+	}
+	if o.Epoch == 0 {
+		o.Epoch = contracts.Epoch(time.Now().UnixMicro())
 	}
 	if o.Capacity == 0 {
 		o.Capacity = 64
@@ -140,6 +146,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("a handler is needed")
 	case o.Conn == nil && len(o.NATS.URLs) == 0:
 		return o, errors.New("the address of NATS is needed")
+	case o.Epoch > contracts.MaxRequestID:
+		return o, errors.New("the epoch must be at most 2^53-1")
 	case o.Capacity < 1 || o.Capacity > contracts.MaxCapacity || o.Waiting < 0 || o.Waiting > contracts.MaxCapacity || o.Weight < 1 || o.Weight > contracts.MaxWeight:
 		return o, errors.New("capacity, waiting or weight is out of bounds")
 	case o.Life < contracts.MinReportLife || o.Life > contracts.MaxReportLife:
@@ -156,7 +164,7 @@ func (i *Instance) InFlight() int { return int(i.inFlight.Load()) }
 
 func (i *Instance) report() contracts.Report {
 	return contracts.Report{
-		Service: i.opts.Service, Instance: i.opts.Instance, Epoch: i.epoch, InFlight: i.InFlight(), Capacity: i.opts.Capacity,
+		Service: i.opts.Service, Instance: i.opts.Instance, Epoch: i.opts.Epoch, InFlight: i.InFlight(), Capacity: i.opts.Capacity,
 		Waiting: i.opts.Waiting, Weight: i.opts.Weight, Latency: time.Duration(i.latency.Load()), Life: i.opts.Life,
 		Draining: i.draining.Load(), Ended: i.ended.Load(),
 	}

@@ -25,15 +25,16 @@ type caller struct {
 	*broker.Calls
 	mu      sync.Mutex
 	reports []contracts.Report
+	at      contracts.Subject // of the start that reported last
 }
 
-func (c *caller) Reported(r contracts.Report) {
+func (c *caller) Reported(r contracts.Report, at contracts.Subject) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reports = append(c.reports, r)
+	c.reports, c.at = append(c.reports, r), at
 }
 
-func (*caller) Missed(contracts.ServiceName, contracts.InstanceID) {}
+func (*caller) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
 
 // last is the latest report.
 func (c *caller) last() (r contracts.Report) {
@@ -53,7 +54,9 @@ func (w told) Ended(answer []byte, s contracts.Status) { w <- fmt.Sprint(s, " ",
 func (c *caller) call(data string, timeout time.Duration) told {
 	w := make(told, 1)
 	task := contracts.AppendTask(nil, contracts.Task{Client: "alice", Session: contracts.NewSessionID(), ID: 7, Key: "k", Timeout: timeout, Data: []byte(data)})
-	c.Call("s", "i", task, time.Now().Add(time.Minute), w)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Call(c.at, task, time.Now().Add(time.Minute), w)
 	return w
 }
 
@@ -93,6 +96,7 @@ func start(t *testing.T, h backend.Handler, change func(*backend.Options)) (*bac
 		defer cancel()
 		_ = i.Close(ctx)
 	})
+	eventually(t, "it reports", func() bool { return c.last().Instance == "i" })
 	return i, c
 }
 
@@ -128,28 +132,39 @@ func TestAHandlerAnswersAndFails(t *testing.T) {
 
 func TestACallIsCarriedOutOnceThoughTwoProcessesHaveOneID(t *testing.T) {
 	t.Parallel()
-	var executed atomic.Int64
-	handler := func(context.Context, backend.Call) (json.RawMessage, error) {
-		executed.Add(1)
-		return json.RawMessage("1"), nil
-	}
-	var again backend.Options
-	_, c := start(t, handler, func(o *backend.Options) { again = *o })
-	former, err := backend.Register(t.Context(), again)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const calls = 50
-	for range calls {
-		if got := <-c.call("1", time.Minute); got != `delivered {"data":1}` {
-			t.Error(got)
+	for _, same := range []bool{false, true} { // as starts of the same moment are
+		var executed [2]atomic.Int64
+		handler := func(n int) backend.Handler {
+			return func(context.Context, backend.Call) (json.RawMessage, error) {
+				executed[n].Add(1)
+				return json.RawMessage("1"), nil
+			}
 		}
-	}
-	if err := former.Close(t.Context()); err != nil { // and has carried out what came
-		t.Error(err)
-	}
-	if n := executed.Load(); n != calls {
-		t.Errorf("%d calls were carried out %d times", calls, n)
+		var again backend.Options
+		_, c := start(t, handler(0), func(o *backend.Options) { o.Life, again = contracts.MaxReportLife, *o })
+		before := c.last().Epoch
+		again.Handler, again.Life = handler(1), contracts.MaxReportLife
+		if same {
+			again.Epoch = before
+		}
+		second, err := backend.Register(t.Context(), again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second one reports", func() bool { return same || c.last().Epoch > before })
+		const calls = 50
+		for range calls {
+			if got := <-c.call("1", time.Minute); got != `delivered {"data":1}` {
+				t.Error(got)
+			}
+		}
+		if err := second.Close(t.Context()); err != nil { // and has carried out what came
+			t.Error(err)
+		}
+		a, b := executed[0].Load(), executed[1].Load()
+		if a+b != calls || !same && b != calls {
+			t.Errorf("of the same epoch: %t; of %d calls the first carried out %d and the second %d", same, calls, a, b)
+		}
 	}
 }
 
@@ -216,7 +231,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"no service": func(o *backend.Options) { o.Service = "" }, "no handler": func(o *backend.Options) { o.Handler = nil },
 		"no NATS": func(o *backend.Options) { o.NATS.URLs = nil }, "weight": func(o *backend.Options) { o.Weight = 101 },
 		"capacity": func(o *backend.Options) { o.Capacity = -1 }, "life": func(o *backend.Options) { o.Life = time.Hour },
-		"instance": func(o *backend.Options) { o.Instance = "*" }, "nobody there": func(*backend.Options) {},
+		"instance": func(o *backend.Options) { o.Instance = "*" }, "epoch": func(o *backend.Options) { o.Epoch = contracts.MaxRequestID + 1 }, "nobody there": func(*backend.Options) {},
 	} {
 		o := good
 		spoil(&o)

@@ -138,7 +138,7 @@ type requester struct {
 	until time.Time
 
 	mu        sync.Mutex
-	instances []contracts.InstanceID // guarded by mu
+	instances []contracts.Subject // guarded by mu
 
 	next     atomic.Uint64
 	answered atomic.Uint64
@@ -146,16 +146,16 @@ type requester struct {
 }
 
 // Reported takes note of an instance.
-func (q *requester) Reported(r contracts.Report) {
+func (q *requester) Reported(r contracts.Report, at contracts.Subject) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !slices.Contains(q.instances, r.Instance) {
-		q.instances = append(q.instances, r.Instance)
+	if string(r.Service) == q.r.Service && !slices.Contains(q.instances, at) {
+		q.instances = append(q.instances, at)
 	}
 }
 
 // Missed has nothing to do here.
-func (*requester) Missed(contracts.ServiceName, contracts.InstanceID) {}
+func (*requester) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
 
 // send makes the next request of one place in the window.
 func (q *requester) send() {
@@ -164,7 +164,7 @@ func (q *requester) send() {
 		return
 	}
 	to := q.instances[q.next.Add(1)%uint64(len(q.instances))] // nobody adds any more
-	q.calls.Call(contracts.ServiceName(q.r.Service), to, q.task, q.until.Add(time.Second), q)
+	q.calls.Call(to, q.task, q.until.Add(time.Second), q)
 }
 
 // Ended counts an answer, and goes on.
