@@ -11,7 +11,7 @@ import (
 )
 
 // relay passes bytes between a client and its instance, both ways, untouched, until both have ended or one breaks. While
-// nothing is said it holds no buffers: one is taken when there is something to read. What one side does not take within
+// nothing is said it holds no buffers, but one for each side with TLS: one is taken when there is something to read. What one side does not take within
 // StallTime ends both; and so it does when one side has ended, and the other says nothing for that long: an instance that
 // has done with a client does not leave the gateway with it.
 type relay struct {
