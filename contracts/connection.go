@@ -1,6 +1,10 @@
 package contracts
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+)
 
 // ConnectionRequest is the body of `POST /v1/connections`: somebody asks the registry how a client is to connect.
 type ConnectionRequest struct {
@@ -8,6 +12,33 @@ type ConnectionRequest struct {
 	Key    PlacementKey // empty: the registry chooses
 	Class  string       // kind of request, by which the registry chooses how; empty: the default
 	Zone   Zone         // where the client is; empty: not known
+
+	Transport Transport // what the client connects over; empty: [WebSocket]
+}
+
+// Transport is what carries the frames between a client and a server.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "websocket" // addresses are ws:// and wss://
+	RawTCP    Transport = "tcp"       // addresses are tcp:// and tls://
+)
+
+// TransportOf tells by its scheme which transport an address is for. That it is one is for [CheckNodeURL] or [CheckNodeTCP] to say.
+func TransportOf(address string) Transport {
+	if strings.HasPrefix(address, "tcp://") || strings.HasPrefix(address, "tls://") {
+		return RawTCP
+	}
+	return WebSocket
+}
+
+// ParseTransport checks the name of a transport that came from outside.
+func ParseTransport(s string) (Transport, error) {
+	if t := Transport(s); t == WebSocket || t == RawTCP {
+		return t, nil
+	}
+	return "", errors.New("it is websocket or tcp")
 }
 
 // Connection is the answer: addresses to connect to, each with a ticket in it, and for how long they are good.
@@ -51,7 +82,7 @@ func DecodeConnectionRequest(body []byte) (ConnectionRequest, *Error) {
 		return req, newError(CodeBadRequest, "the body is not one JSON object")
 	}
 	if n > len(members) {
-		return req, newError(CodeBadRequest, "too many members: there are client, key, class and zone")
+		return req, newError(CodeBadRequest, "too many members: "+connectionMembers)
 	}
 	seen := map[string]bool{}
 	for _, m := range members[:n] {
@@ -68,8 +99,10 @@ func DecodeConnectionRequest(body []byte) (ConnectionRequest, *Error) {
 }
 
 func (r *ConnectionRequest) decode(name string, raw []byte) *Error {
-	if name != "client" && name != "key" && name != "class" && name != "zone" {
-		return newError(CodeBadRequest, "unknown member: there are client, key, class and zone")
+	switch name {
+	case "client", "key", "class", "zone", "transport":
+	default:
+		return newError(CodeBadRequest, "unknown member: "+connectionMembers)
 	}
 	var text string
 	if len(raw) > maxEscaped || raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
@@ -85,12 +118,16 @@ func (r *ConnectionRequest) decode(name string, raw []byte) *Error {
 		r.Class, err = ParseClass(text)
 	case "zone":
 		r.Zone, err = ParseZone(text)
+	case "transport":
+		r.Transport, err = ParseTransport(text)
 	}
 	if err != nil {
 		return newError(CodeBadRequest, name+": "+err.Error())
 	}
 	return nil
 }
+
+const connectionMembers = "there are client, key, class, zone and transport"
 
 // maxEscaped is how long an id can be in JSON: each byte six, and the quotes.
 const maxEscaped = 6*MaxIDLength + 2

@@ -17,6 +17,8 @@ type connectionForm struct {
 	Key    PlacementKey `json:"key,omitempty"`
 	Class  string       `json:"class,omitempty"`
 	Zone   Zone         `json:"zone,omitempty"`
+
+	Transport Transport `json:"transport,omitempty"`
 }
 
 func TestGoldenConnections(t *testing.T) {
@@ -31,7 +33,7 @@ func TestGoldenConnections(t *testing.T) {
 			}
 			return c
 		}
-		c.Request = &connectionForm{r.Client, r.Key, r.Class, r.Zone}
+		c.Request = &connectionForm{r.Client, r.Key, r.Class, r.Zone, r.Transport}
 		return c
 	})
 }
@@ -54,6 +56,9 @@ func FuzzDecodeConnectionRequest(f *testing.F) {
 			if _, err := ParseClientID(id); id != "" && err != nil {
 				t.Fatalf("%q: %v", body, err)
 			}
+		}
+		if r.Transport != "" && r.Transport != WebSocket && r.Transport != RawTCP {
+			t.Fatalf("%q: transport %q", body, r.Transport)
 		}
 		for _, name := range []string{r.Class, string(r.Zone)} {
 			if _, err := ParseNodeID(name); name != "" && err != nil {

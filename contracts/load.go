@@ -104,6 +104,14 @@ func CheckNodeTCP(s string) error {
 	return nil
 }
 
+// Address is where the node takes clients in over a transport; empty: nowhere.
+func (l Load) Address(over Transport) string {
+	if over == RawTCP {
+		return l.TCP
+	}
+	return l.URL
+}
+
 // Validate says what a report must not be.
 func (l Load) Validate() error {
 	switch {

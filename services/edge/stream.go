@@ -119,9 +119,16 @@ func (c *stream) frames() error {
 		came    []byte
 		refused *contracts.Error
 		heard   = true
+		first   = true
 	)
 	take := func(frame []byte) {
 		heard = true // half a frame does not count: it is not to keep its memory for long
+		if first {
+			first = false
+			if isTicket(frame) {
+				return
+			}
+		}
 		s.handleWithin(frame)
 	}
 	cut := func() { refused = cutter.Cut(came, take) }
@@ -144,6 +151,13 @@ func (c *stream) frames() error {
 			s.end(contracts.CloseTooBig, "a frame over the limit")
 		}
 	}
+}
+
+// isTicket tells whether a client's first frame is what the registry has it show a gateway: who is sent straight to an edge shows
+// it too, and it is passed over here as the query of a WebSocket's address is.
+func isTicket(frame []byte) bool {
+	_, bad := contracts.DecodeTicketFrame(frame)
+	return bad == nil
 }
 
 // hear gives the client another heartbeat and a fifth. It does not do so for each of many frames: to move a deadline takes as

@@ -107,3 +107,23 @@ func TestTCPClientThatDoesNotLogInIsToldAndCut(t *testing.T) {
 		}
 	})
 }
+
+// A client shows the ticket of its address, and the registry may send it straight here.
+func TestTicketBeforeTheLogInIsPassedOverOverTCP(t *testing.T) {
+	t.Parallel()
+	const ticket = `{"ticket":"c=a&k=room&n=ann&e=1800000060&s=x"}`
+	streamBubble(t, func(t *testing.T, _ *Edge, dial func(string) net.Conn) {
+		t.Helper()
+		c := dial("")
+		say := func(frame string) { _, _ = c.Write(contracts.AppendFrame(nil, []byte(frame))) }
+		say(ticket)
+		say(string(contracts.AppendAuth(nil, contracts.Auth{Token: "ann"})))
+		if got, err := readTCP(c); err != nil || !strings.HasPrefix(string(got), `{"ready"`) {
+			t.Errorf("%q, %v", got, err)
+		}
+		say(ticket)
+		if got, err := readTCP(c); err != nil || !strings.Contains(string(got), `"bad_request"`) {
+			t.Errorf("the second frame: %q, %v", got, err)
+		}
+	})
+}

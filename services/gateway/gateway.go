@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -39,12 +40,15 @@ type Config struct {
 	Peers map[contracts.ClusterName][]string
 	// TCPPeers are the same gateways, where they take clients in over raw TCP.
 	TCPPeers map[contracts.ClusterName][]string
+	// EdgeRoots are the authorities that the certificates of instances may be from which report wss:// or tls://. nil: those of
+	// the system.
+	EdgeRoots *x509.CertPool
 	// Proxy has instances and peers told the client's address with a PROXY protocol header (version 2). They must trust this
 	// gateway to.
 	Proxy bool
 
 	MaxConnections int           // proxied at a time; more are refused with 503
-	AnswerTime     time.Duration // for an instance to accept the connection and answer the upgrade, before the next is tried
+	AnswerTime     time.Duration // for an instance to accept the connection, TLS included, and answer the upgrade, before the next is tried
 	StallTime      time.Duration // for a side to take what is written to it, at least; at most half as much more
 	Probe          time.Duration // between two questions to an instance whether it is ready, see [Gateway.Probe]; 0: none is asked
 }

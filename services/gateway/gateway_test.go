@@ -134,12 +134,17 @@ func serve(t *testing.T, cfg Config, f Fleet) (g *Gateway, address string, d *di
 	t.Helper()
 	d = &dials{}
 	g = New(cfg, Options{Tickets: secrets, Fleet: f, Order: byHash, Dial: d.dial})
+	return g, serveHTTP(t, g), d
+}
+
+func serveHTTP(t *testing.T, g *Gateway) (address string) {
+	t.Helper()
 	s := httptest.NewServer(g)
 	t.Cleanup(func() {
 		g.Drain(context.WithoutCancel(t.Context()), 0)
 		s.Close()
 	})
-	return g, s.Listener.Addr().String(), d
+	return s.Listener.Addr().String()
 }
 
 // client is a connection through a gateway.

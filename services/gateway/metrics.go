@@ -19,7 +19,7 @@ func newMetrics(g *Gateway) *metrics {
 	}
 	m.connections = counter("connections_total", "Clients that were connected with an instance.")
 	m.bytes = counter("bytes_total", "Bytes passed on, both ways.")
-	m.failures = counter("dial_failures_total", "Instances and peers that did not answer in time.")
+	m.failures = counter("dial_failures_total", "Instances and peers that did not answer in time, or whose certificate does not hold.")
 	m.passedOn = counter("passed_on_total", "Clients passed on to a gateway of another cluster.")
 	m.probeFailures = counter("probe_failures_total", "Questions whether an instance is ready that it had not answered when the next was due.")
 	m.instancesCut = counter("instances_cut_total", "Instances that hung, so that their clients were cut off.")

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,8 +48,11 @@ func (g *Gateway) Probe(ctx context.Context) {
 	}
 	p := &g.probes
 	p.http = &http.Transport{
-		DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
-			return p.dial(ctx, network, address)
+		DialContext: func(_ context.Context, _, address string) (net.Conn, error) {
+			return p.dial(ctx, address, false)
+		},
+		DialTLSContext: func(_ context.Context, _, address string) (net.Conn, error) {
+			return p.dial(ctx, address, true)
 		},
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    1,
@@ -218,14 +223,21 @@ func (p *probes) get(ctx context.Context, address string) (status int, err error
 }
 
 // dial connects to an instance; if it demands to be told who the client is, it is told that there is none.
-func (p *probes) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (p *probes) dial(ctx context.Context, address string, secure bool) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	conn, err := p.g.o.Dial(ctx, network, address)
-	if err != nil || !p.g.cfg.Proxy {
-		return conn, err
+	conn, err := p.g.o.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
 	}
-	if _, err := proxyproto.HeaderProxyFromAddrs(2, nil, nil).WriteTo(conn); err != nil {
+	var header bytes.Buffer
+	if p.g.cfg.Proxy {
+		_, _ = proxyproto.HeaderProxyFromAddrs(2, nil, nil).WriteTo(&header)
+	}
+	if secure {
+		return p.g.encrypt(ctx, conn, address, header.Bytes())
+	}
+	if _, err := header.WriteTo(conn); err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
@@ -240,8 +252,8 @@ func isTimeout(err error) bool {
 // readyz is where an instance is asked; empty if it has no address that a gateway can use.
 func readyz(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "ws" || u.Host == "" {
+	if err != nil || defaultPorts[u.Scheme] == "" || u.Host == "" {
 		return ""
 	}
-	return (&url.URL{Scheme: "http", Host: u.Host, Path: readyzPath}).String()
+	return (&url.URL{Scheme: "http" + strings.TrimPrefix(u.Scheme, "ws"), Host: u.Host, Path: readyzPath}).String()
 }

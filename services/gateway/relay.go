@@ -11,7 +11,7 @@ import (
 )
 
 // relay passes bytes between a client and its instance, both ways, untouched, until both have ended or one breaks. While
-// nothing is said it holds no buffers: one is taken when there is something to read. What one side does not take within
+// nothing is said it holds no buffers, but one for each side with TLS: one is taken when there is something to read. What one side does not take within
 // StallTime ends both; and so it does when one side has ended, and the other says nothing for that long: an instance that
 // has done with a client does not leave the gateway with it.
 type relay struct {
@@ -54,8 +54,8 @@ func (g *Gateway) start(client net.Conn, up *upstream, early []byte) {
 
 // cut ends both connections.
 func (r *relay) cut() {
-	_ = r.client.Close()
-	_ = r.instance.Close()
+	hangUp(r.client)
+	hangUp(r.instance)
 }
 
 // pass writes what is said already, and then what src says, to dst, and tells the pulse of src, if it has one. An orderly end is
@@ -149,7 +149,7 @@ func (o *outlet) copy(src net.Conn) error {
 	}
 }
 
-// copyPlain is copy for what is no socket.
+// copyPlain is copy for what is no socket that can be read itself, such as TLS. It holds a buffer all the time.
 func (o *outlet) copyPlain(src net.Conn) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)

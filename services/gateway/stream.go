@@ -133,23 +133,13 @@ func (g *Gateway) admit(ctx context.Context, client net.Conn) (*upstream, *refus
 			return g.tryTCP(ctx, client, peer, hello, peerTime*g.cfg.AnswerTime)
 		})
 	}, func() (*upstream, *refusal) {
-		return g.reach(ctx, t, plainTCP, func(address string) (*upstream, *refusal, error) {
+		return g.reach(ctx, t, func(l contracts.Load) string { return l.TCP }, func(address string) (*upstream, *refusal, error) {
 			return g.tryTCP(ctx, client, address, pingFrame, g.cfg.AnswerTime)
 		})
 	})
 }
 
-// plainTCP is where an instance takes raw TCP; one that wants TLS is for clients only.
-func plainTCP(l contracts.Load) string {
-	if strings.HasPrefix(l.TCP, tcpScheme) {
-		return l.TCP
-	}
-	return ""
-}
-
-const tcpScheme = "tcp://"
-
-// tryTCP connects to an address, says hello there, which ends with a ping, and waits for the answer. It returns
+// tryTCP connects to an address, a host and a port with or without tcp:// or tls:// before them, says hello there, which ends with a ping, and waits for the answer. It returns
 // what try does, and takes as long.
 func (g *Gateway) tryTCP(
 	ctx context.Context, client net.Conn, address string, hello []byte, within time.Duration,
@@ -158,9 +148,10 @@ func (g *Gateway) tryTCP(
 	defer cancel()
 	dialing, connected := context.WithTimeout(ctx, g.cfg.AnswerTime)
 	defer connected()
-	conn, err := g.o.Dial(dialing, "tcp", strings.TrimPrefix(address, tcpScheme))
+	host, secure := strings.CutPrefix(address, "tls://")
+	conn, err := g.connect(dialing, strings.TrimPrefix(host, "tcp://"), secure, client.RemoteAddr().String())
 	if err != nil {
-		return nil, nil, fmt.Errorf("dial: %w", err)
+		return nil, nil, err
 	}
 	end, _ := ctx.Deadline()
 	_ = conn.SetDeadline(end)

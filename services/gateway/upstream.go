@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,11 +25,13 @@ const (
 	mostTries = 4 // instances for one client, and peers
 	// peerTime is how many AnswerTimes a peer has, which may itself have to try instances in vain: who gave up on it
 	// meanwhile would part clients of one key.
-	peerTime    = 4
-	maxHead     = 8 << 10 // of an answer to an upgrade
-	maxAnswer   = 4 << 10 // of a refusal's text
-	defaultPort = "80"
+	peerTime  = 4
+	maxHead   = 8 << 10 // of an answer to an upgrade
+	maxAnswer = 4 << 10 // of a refusal's text
 )
+
+// defaultPorts are those of addresses that name none.
+var defaultPorts = map[string]string{"ws": "80", "wss": "443"}
 
 // upstream is the connection to an instance that has accepted the upgrade.
 type upstream struct {
@@ -117,19 +120,19 @@ func (g *Gateway) anyPeer(peers []string, try func(peer string) (*upstream, *ref
 // connection, or what the other side has to say against the client, or an error that is the other side's own.
 func (g *Gateway) try(r *http.Request, address, target string, within time.Duration) (*upstream, *refusal, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "ws" {
+	if err != nil || defaultPorts[u.Scheme] == "" {
 		return nil, nil, errAddress
 	}
 	host := u.Host
 	if u.Port() == "" {
-		host = net.JoinHostPort(u.Hostname(), defaultPort)
+		host = net.JoinHostPort(u.Hostname(), defaultPorts[u.Scheme])
 	}
 	end := time.Now().Add(within)
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.AnswerTime)
 	defer cancel()
-	conn, err := g.o.Dial(ctx, "tcp", host)
+	conn, err := g.connect(ctx, host, u.Scheme == "wss", r.RemoteAddr)
 	if err != nil {
-		return nil, nil, fmt.Errorf("dial: %w", err)
+		return nil, nil, err
 	}
 	up, no, err := g.upgrade(conn, r, target, end)
 	if up == nil {
@@ -179,9 +182,9 @@ func (g *Gateway) request(conn net.Conn, r *http.Request, target string) []byte 
 	return b.Bytes()
 }
 
-// introduce writes who the client is, if the other side is to be told.
+// introduce writes who the client is, if the other side is to be told and has not been: it was before TLS.
 func (g *Gateway) introduce(b *bytes.Buffer, conn net.Conn, address string) {
-	if !g.cfg.Proxy {
+	if _, secure := conn.(*tls.Conn); secure || !g.cfg.Proxy {
 		return
 	}
 	client, err := net.ResolveTCPAddr("tcp", address) // an address, not a name

@@ -3,9 +3,11 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -171,6 +173,12 @@ func (w *ward) Instances() []contracts.Instance {
 // inWard runs a test with a gateway before some instances, which it asks each probe.
 func inWard(t *testing.T, instances int, change func(*Config), test func(w *ward)) {
 	t.Helper()
+	inWardOver(t, nil, instances, change, test)
+}
+
+// inWardOver is inWard with instances that want TLS, if secure is not nil.
+func inWardOver(t *testing.T, secure *tls.Config, instances int, change func(*Config), test func(w *ward)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &ward{t: t, all: map[contracts.NodeID]*subject{}}
 		cfg := DefaultConfig()
@@ -181,7 +189,10 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(w *ward
 			if cfg.Proxy && name != "gateway" {
 				l = &proxyproto.Listener{Listener: l, ConnPolicy: func(proxyproto.ConnPolicyOptions) (proxyproto.Policy, error) { return proxyproto.REQUIRE, nil }}
 			}
-			s := &http.Server{Handler: h}
+			if secure != nil && name != "gateway" {
+				l = tls.NewListener(l, secure)
+			}
+			s := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
 			running.Go(func() { _ = s.Serve(l) })
 			return s
 		}
@@ -194,7 +205,12 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(w *ward
 			defer raw.close()
 			running.Go(func() { acceptAll(raw, func(c net.Conn) { running.Go(func() { s.takeTCP(c) }) }) })
 			w.fleet.add(s.node, string(s.node)+":1")
-			w.fleet.change(s.node, func(l *contracts.Load) { l.TCP = "tcp://" + string(s.node) + ":2" })
+			w.fleet.change(s.node, func(l *contracts.Load) {
+				l.TCP = "tcp://" + string(s.node) + ":2"
+				if secure != nil {
+					l.URL = "wss" + strings.TrimPrefix(l.URL, "ws")
+				}
+			})
 		}
 		w.g = New(cfg, Options{Tickets: secrets, Fleet: w, Order: byHash, Dial: w.net.dial})
 		servers = append(servers, serve("gateway", w.net.listen("gateway"), w.g))

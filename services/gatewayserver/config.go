@@ -36,8 +36,9 @@ type Config struct {
 	Hold      time.Duration // how long it is not believed that more than half of it is gone at once
 	DrainTime time.Duration // over how long clients are cut off when the gateway stops
 
-	// Listener, when set, is used in place of Listen: whoever starts several that know each other opens them first.
-	Listener net.Listener
+	// Listener, when set, is used in place of Listen, and TCPListener in place of TCPListen: whoever starts several that know each
+	// other opens them first.
+	Listener, TCPListener net.Listener
 	// Dial connects to an instance or a peer; nil: the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 

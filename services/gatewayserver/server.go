@@ -136,11 +136,14 @@ func (s *Server) listen(ctx context.Context) error {
 
 // listenTCP opens the listener for clients over raw TCP, if there is to be one.
 func (s *Server) listenTCP(ctx context.Context) error {
-	if s.cfg.TCPListen == "" {
+	switch s.http.TCP.Listener = s.cfg.TCPListener; {
+	case s.cfg.TCPListener != nil:
+	case s.cfg.TCPListen == "":
 		return nil
-	}
-	if err := s.http.TCP.Listen(ctx, net.ListenConfig{}, "clients over raw TCP", s.cfg.TCPListen); err != nil {
-		return err
+	default:
+		if err := s.http.TCP.Listen(ctx, net.ListenConfig{}, "clients over raw TCP", s.cfg.TCPListen); err != nil {
+			return err
+		}
 	}
 	s.http.TCP.TrustProxies(s.cfg.ProxyTrust)
 	if s.cfg.TLSCert == "" {

@@ -35,7 +35,7 @@ type Config struct {
 	Profiles   bool           // serve /debug/pprof on Admin
 
 	TCPListen    string // address for clients over raw TCP, host:port; empty: none. TLS and ProxyTrust are as for Listen
-	TCPAdvertise string // tcp:// or tls:// address where gateways reach that; empty: made from TCPListen
+	TCPAdvertise string // tcp:// or tls:// address where gateways and clients reach that; empty: made from TCPListen
 
 	NATS  broker.Config
 	Redis presence.Redis

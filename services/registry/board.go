@@ -12,8 +12,18 @@ import (
 	"github.com/beeline-rt/beeline/services/rendezvous"
 )
 
-// errNoInstance says that there is nowhere to send anybody.
-var errNoInstance = errors.New("no instance is fit to serve")
+// These say that there is nowhere to send anybody, or no client of raw TCP.
+var (
+	errNoInstance = errors.New("no instance is fit to serve")
+	errNoTCP      = errors.New("no instance that takes clients in over raw TCP is fit to serve")
+)
+
+func errNone(over contracts.Transport) error {
+	if over == contracts.RawTCP {
+		return errNoTCP
+	}
+	return errNoInstance
+}
 
 // board is where the instances of all clusters stand, and who is chosen. It is safe for concurrent use.
 type board struct {
@@ -85,19 +95,20 @@ func (b *board) users(n *instance) float64 {
 	return float64(n.Load.Users) + n.handed.waiting/b.share.part()
 }
 
-// fit tells whether clients may be sent there.
-func (b *board) fit(n *instance) bool {
-	return n.Load.State == contracts.NodeReady && n.Load.URL != "" && b.users(n) < float64(n.Load.Capacity)
+// fit tells whether clients of a transport may be sent there. Through a gateway, too, that takes an address: it goes on over the
+// same transport.
+func (b *board) fit(n *instance, over contracts.Transport) bool {
+	return n.Load.State == contracts.NodeReady && n.Load.Address(over) != "" && b.users(n) < float64(n.Load.Capacity)
 }
 
-// fitness is how many instances there are in a cluster, and how many are fit.
+// fitness is how many instances there are in a cluster, and how many are fit, over one transport or the other.
 func (b *board) fitness(cluster contracts.ClusterName) (all, fit int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, n := range b.nodes {
 		if n.cluster == cluster {
 			all++
-			if b.fit(n) {
+			if b.fit(n, contracts.WebSocket) || b.fit(n, contracts.RawTCP) {
 				fit++
 			}
 		}
@@ -113,40 +124,40 @@ type target struct {
 }
 
 // byKey returns the fit instances in the order in which they serve a key, and counts one client for the first.
-func (b *board) byKey(now time.Time, key contracts.PlacementKey) ([]target, error) {
+func (b *board) byKey(now time.Time, key contracts.PlacementKey, over contracts.Transport) ([]target, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.order(now, key)
+	return b.order(now, key, over)
 }
 
 // order needs b.mu.
-func (b *board) order(now time.Time, key contracts.PlacementKey) ([]target, error) {
+func (b *board) order(now time.Time, key contracts.PlacementKey, over contracts.Transport) ([]target, error) {
 	var order []target
 	for _, i := range rendezvous.Order(key, b.places) {
 		n := b.nodes[i]
-		if !b.fit(n) {
+		if !b.fit(n, over) {
 			continue
 		}
 		if len(order) == 0 {
 			n.handed.add(now)
 			b.share.sent++
 		}
-		order = append(order, target{n.cluster, n.Node, n.Load.URL})
+		order = append(order, target{n.cluster, n.Node, n.Load.Address(over)})
 	}
 	if len(order) == 0 {
-		return nil, errNoInstance
+		return nil, errNone(over)
 	}
 	return order, nil
 }
 
 // byLoad chooses an instance by its load, and returns a key that belongs to it and what byKey returns for that.
-func (b *board) byLoad(now time.Time, zone contracts.Zone) (contracts.PlacementKey, []target, error) {
+func (b *board) byLoad(now time.Time, zone contracts.Zone, over contracts.Transport) (contracts.PlacementKey, []target, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var near, far []int
 	for i, n := range b.nodes {
 		switch {
-		case !b.fit(n):
+		case !b.fit(n, over):
 		case zone != "" && n.Load.Zone == zone:
 			near = append(near, i)
 		default:
@@ -158,10 +169,10 @@ func (b *board) byLoad(now time.Time, zone contracts.Zone) (contracts.PlacementK
 		among = far
 	}
 	if len(among) == 0 {
-		return "", nil, errNoInstance
+		return "", nil, errNone(over)
 	}
 	key := b.keyOf(b.lighter(among))
-	order, err := b.order(now, key)
+	order, err := b.order(now, key, over)
 	return key, order, err
 }
 

@@ -23,14 +23,14 @@ const DefaultClass = "default"
 // Gateway is an address at which clients can connect to any cluster.
 type Gateway struct {
 	Cluster contracts.ClusterName // where it stands
-	URL     string                // ws:// or wss://
+	URL     string                // ws:// or wss://; or tcp:// or tls://, for clients over raw TCP
 }
 
 // Config is what a registry is told. Start from [DefaultConfig].
 type Config struct {
 	Classes  map[string]Policy // by the name of the class; there is one for [DefaultClass]
 	Zone     contracts.Zone    // preferred for requests that name none; empty: no preference
-	Gateways []Gateway         // what clients are given; those of the ticket's cluster first
+	Gateways []Gateway         // what clients are given, those for their transport; those of the ticket's cluster first
 	Direct   bool              // instead: the instances' own addresses
 
 	Poll time.Duration // how often the fleet is read
@@ -95,7 +95,11 @@ func (c *Config) Validate() error {
 		if _, err := contracts.ParseClusterName(g.Cluster); err != nil {
 			return fmt.Errorf("%w: gateway: the cluster: %w", ErrConfig, err)
 		}
-		if err := contracts.CheckNodeURL(g.URL); err != nil {
+		check := contracts.CheckNodeURL
+		if contracts.TransportOf(g.URL) == contracts.RawTCP {
+			check = contracts.CheckNodeTCP
+		}
+		if err := check(g.URL); err != nil {
 			return fmt.Errorf("%w: gateway of cluster %s: %w", ErrConfig, g.Cluster, err)
 		}
 	}

@@ -19,6 +19,12 @@ func (r *Registry) connect(now time.Time, req contracts.ConnectionRequest) (cont
 	if !known {
 		return contracts.Connection{}, refusal(contracts.CodeBadRequest, "there is no such class of requests")
 	}
+	if req.Transport == "" {
+		req.Transport = contracts.WebSocket
+	}
+	if !r.serves(req.Transport) {
+		return contracts.Connection{}, refusal(contracts.CodeBadRequest, "this registry knows no gateway for the transport "+string(req.Transport))
+	}
 	key, order, err := r.place(now, policy, req)
 	if err != nil {
 		return contracts.Connection{}, refusal(contracts.CodeUnavailable, err.Error())
@@ -28,7 +34,7 @@ func (r *Registry) connect(now time.Time, req contracts.ConnectionRequest) (cont
 		Client: req.Client, Alternates: []contracts.Endpoint{},
 		ExpiresAt: expires.Unix(), ExpiresIn: int(contracts.TicketLife / time.Second), Backoff: r.cfg.Backoff,
 	}
-	for i, e := range r.endpoints(order) {
+	for i, e := range r.endpoints(order, req.Transport) {
 		// Each has a ticket of its own: who reads one may take it only once.
 		e.URL += "?" + r.opts.Secrets.Sign(contracts.Ticket{
 			Cluster: e.Cluster, Key: key, Client: req.Client, Expires: expires, Nonce: contracts.NewTicketNonce(),
@@ -40,6 +46,11 @@ func (r *Registry) connect(now time.Time, req contracts.ConnectionRequest) (cont
 		}
 	}
 	return answer, nil
+}
+
+// serves tells whether there is anywhere to send clients of a transport; of instances, that is for the board to say.
+func (r *Registry) serves(over contracts.Transport) bool {
+	return r.cfg.Direct || slices.ContainsFunc(r.cfg.Gateways, func(g Gateway) bool { return contracts.TransportOf(g.URL) == over })
 }
 
 func class(req contracts.ConnectionRequest) string {
@@ -57,18 +68,18 @@ func (r *Registry) place(now time.Time, policy Policy, req contracts.ConnectionR
 		if zone == "" {
 			zone = r.cfg.Zone
 		}
-		return r.board.byLoad(now, zone)
+		return r.board.byLoad(now, zone, req.Transport)
 	}
 	if key == "" {
 		key = contracts.PlacementKey(req.Client) // of the same alphabet
 	}
-	order, err := r.board.byKey(now, key)
+	order, err := r.board.byKey(now, key, req.Transport)
 	return key, order, err
 }
 
-// endpoints returns the addresses to connect to: the instances' own, in their order; or those of gateways, all of which
-// lead to the cluster of the first instance, its own first.
-func (r *Registry) endpoints(order []target) []contracts.Endpoint {
+// endpoints returns the addresses to connect to over a transport: the instances' own, in their order; or those of gateways, all of
+// which lead to the cluster of the first instance, its own first.
+func (r *Registry) endpoints(order []target, over contracts.Transport) []contracts.Endpoint {
 	var all []contracts.Endpoint
 	if r.cfg.Direct {
 		for _, t := range order[:min(len(order), maxEndpoints)] {
@@ -82,7 +93,7 @@ func (r *Registry) endpoints(order []target) []contracts.Endpoint {
 	cluster := order[0].cluster
 	for _, home := range []bool{true, false} {
 		for _, g := range gateways {
-			if (g.Cluster == cluster) == home && len(all) < maxEndpoints {
+			if (g.Cluster == cluster) == home && contracts.TransportOf(g.URL) == over && len(all) < maxEndpoints {
 				all = append(all, contracts.Endpoint{URL: g.URL, Cluster: cluster})
 			}
 		}

@@ -9,7 +9,8 @@
 //
 // A ticket names a cluster and a key, and no instance; whoever reads it finds the instance by the key, with
 // [rendezvous.Order] over all instances of the cluster that report, of which it takes the first that is fit. So a registry
-// that wants a client on a certain instance draws a key that belongs to it.
+// that wants a client on a certain instance draws a key that belongs to it. Whether one is fit is a question of the transport,
+// too: clients over raw TCP are sent to none that does not take it, be it through a gateway, which goes on over the same.
 //
 //   - [Hash]: the key that the caller gave, or else the client's id. The same key is on the same instance, whichever
 //     registry is asked. Every request with a key is placed so.

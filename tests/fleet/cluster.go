@@ -36,10 +36,11 @@ type Cluster struct {
 
 // Plan says what clusters consist of.
 type Plan struct {
-	Edges        int
-	EdgeFlags    []string
-	GatewayFlags []string
-	Link         bool // puts a link between the first edge and NATS
+	Edges         int
+	EdgeFlags     []string
+	GatewayFlags  []string
+	RegistryFlags []string
+	Link          bool // puts a link between the first edge and NATS
 }
 
 // Part is a process of a cluster, which can be started again.
@@ -84,6 +85,7 @@ func RunClusters(tb testing.TB, plan Plan, names ...contracts.ClusterName) []*Cl
 		c.Gateway = c.part("gateway", "ws", "/v1/ws", "gateway", "--ticket-key", TicketKey, "--drain-time", "0s")
 		c.Gateway.args = append(c.Gateway.args, plan.GatewayFlags...)
 		c.Registry = c.part("registry", "http", "", "registry", "--ticket-key", TicketKey, "--anonymous", "--client-rate", "0")
+		c.Registry.args = append(c.Registry.args, plan.RegistryFlags...)
 		all = append(all, c)
 	}
 	for i, c := range all { // now that all have their addresses

@@ -65,15 +65,25 @@ func TestARegistryCannotTalkASecureClientIntoPlainText(t *testing.T) {
 		Primary:    contracts.Endpoint{URL: "ws://a.example.org/v1/ws?c=a"},
 		Alternates: []contracts.Endpoint{{URL: "wss://b.example.org/v1/ws?c=a"}, {URL: "https://c.example.org"}, {URL: "wss://u:p@d.example.org"}, {URL: ":"}},
 	}
-	if got, err := usable(answer, true); err != nil || len(got) != 1 || got[0] != "wss://b.example.org/v1/ws?c=a" {
+	if got, err := usable(answer, contracts.WebSocket, true); err != nil || len(got) != 1 || got[0] != "wss://b.example.org/v1/ws?c=a" {
 		t.Errorf("%v, %v", got, err)
 	}
-	if got, err := usable(answer, false); err != nil || len(got) != 2 {
+	if got, err := usable(answer, contracts.WebSocket, false); err != nil || len(got) != 2 {
 		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := usable(answer, contracts.RawTCP, false); err == nil {
+		t.Errorf("over raw TCP: %v", got)
 	}
 	answer.Alternates = nil
-	if got, err := usable(answer, true); err == nil {
+	if got, err := usable(answer, contracts.WebSocket, true); err == nil {
 		t.Errorf("%v", got)
+	}
+	answer.Alternates = []contracts.Endpoint{{URL: "tcp://a.example.org:9000?c=a"}, {URL: "tls://b.example.org:9000?c=a"}, {URL: "tls://c.example.org"}}
+	if got, err := usable(answer, contracts.RawTCP, true); err != nil || len(got) != 1 || got[0] != "tls://b.example.org:9000?c=a" {
+		t.Errorf("over raw TCP: %v, %v", got, err)
+	}
+	if got, err := usable(answer, contracts.RawTCP, false); err != nil || len(got) != 2 {
+		t.Errorf("over raw TCP: %v, %v", got, err)
 	}
 }
 

@@ -24,7 +24,7 @@ const RegistryPath = "/v1/connections"
 // does not take it. What the registry says of how to back off holds where Options.Backoff says nothing.
 type Registry struct {
 	// URLs are those of registries that are alike, http:// or https://. When one does not answer, or cannot, the next is
-	// asked. One that is https must name wss addresses.
+	// asked. One that is https must name wss or tls addresses.
 	URLs []string
 	// Key brings those with the same key to the same edge: the name of a room, for instance. Empty: the registry chooses.
 	Key contracts.PlacementKey
@@ -32,6 +32,9 @@ type Registry struct {
 	Class string
 	// Zone is where this client is. Empty: not known.
 	Zone contracts.Zone
+	// Transport is what to connect over: [contracts.WebSocket], or [contracts.RawTCP], for which the registry and the servers
+	// behind it must be set up. Empty: WebSocket. Addresses for the other one are not gone to.
+	Transport contracts.Transport
 }
 
 const (
@@ -66,6 +69,12 @@ func newLocator(o Options) (*locator, error) {
 			u.Path = RegistryPath
 		}
 		l.urls = append(l.urls, u)
+	}
+	if l.about.Transport == "" {
+		l.about.Transport = contracts.WebSocket
+	}
+	if _, err := contracts.ParseTransport(string(l.about.Transport)); err != nil {
+		return nil, fmt.Errorf("registry: transport: %w", err)
 	}
 	return l, nil
 }
@@ -117,7 +126,7 @@ func (c *Client) places(life context.Context) (places []string, until time.Time,
 		if answer, err = c.ask(life, c.locate.urls[n], within); err == nil {
 			c.locate.last = n
 			c.retries.Backoff = c.backoff.or(fromRegistry(answer.Backoff)).withDefaults()
-			places, err = usable(answer, c.locate.urls[n].Scheme == "https")
+			places, err = usable(answer, c.locate.about.Transport, c.locate.urls[n].Scheme == "https")
 			life := contracts.TicketLife
 			if answer.ExpiresIn > 0 {
 				life = min(life, time.Duration(answer.ExpiresIn)*time.Second)
@@ -140,12 +149,17 @@ func (c *Client) ask(life context.Context, at *url.URL, within time.Duration) (a
 		return answer, err
 	}
 	about := c.locate.about
+	if about.Transport == contracts.WebSocket {
+		about.Transport = "" // which is the same, and which registries of before know
+	}
 	body, err := json.Marshal(struct {
 		Client contracts.ClientID     `json:"client,omitempty"`
 		Key    contracts.PlacementKey `json:"key,omitempty"`
 		Class  string                 `json:"class,omitempty"`
 		Zone   contracts.Zone         `json:"zone,omitempty"`
-	}{c.nameUnless(token), about.Key, about.Class, about.Zone})
+
+		Transport contracts.Transport `json:"transport,omitempty"`
+	}{c.nameUnless(token), about.Key, about.Class, about.Zone, about.Transport})
 	if err != nil {
 		return answer, err
 	}
@@ -190,11 +204,16 @@ func (c *Client) web(ctx context.Context) *http.Client {
 	}
 }
 
-// usable returns the addresses of an answer that this client goes to, of which none is less safe than the registry.
-func usable(answer contracts.Connection, secure bool) (places []string, err error) {
+// usable returns the addresses of an answer that this client goes to over a transport, of which none is less safe than the registry.
+func usable(answer contracts.Connection, over contracts.Transport, secure bool) (places []string, err error) {
+	plain, safe := "ws://", "wss://"
+	if over == contracts.RawTCP {
+		plain, safe = "tcp://", "tls://"
+	}
 	for _, e := range append([]contracts.Endpoint{answer.Primary}, answer.Alternates...) {
 		u, err := parseURL(e.URL)
-		if err == nil && (u.Scheme == "wss" || !secure) && strings.HasPrefix(e.URL, "ws") && len(places) < maxPlaces {
+		fits := strings.HasPrefix(e.URL, safe) || !secure && strings.HasPrefix(e.URL, plain)
+		if err == nil && fits && len(places) < maxPlaces {
 			places = append(places, u.String())
 		}
 	}

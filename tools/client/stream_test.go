@@ -240,3 +240,22 @@ func TestAnAddressForTCPHasAPortAndNoPath(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAddressForAnotherTransportIsNotGoneTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, true)
+		r := serveRegistry(s, "one", "two")
+		o := client.Options{Registry: &client.Registry{URLs: []string{"http://registry"}, Transport: contracts.RawTCP}}
+		if _, err := s.dial(t, o, nil); err == nil || !strings.Contains(err.Error(), "no address") {
+			t.Error(err)
+		}
+		if got, want := r.asked(), `POST  {"client":"alice","transport":"tcp"}`; len(got) != 1 || got[0] != want {
+			t.Errorf("asked %q, want %q", got, want)
+		}
+		o.Registry.Transport = "udp"
+		if _, err := s.dial(t, o, nil); err == nil || len(r.asked()) != 1 {
+			t.Errorf("over what there is not: %v", err)
+		}
+	})
+}

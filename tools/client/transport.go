@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -147,9 +146,7 @@ func (s *stream) bye(time.Duration) error {
 }
 
 // overTCP tells whether an address is one for raw TCP.
-func overTCP(target string) bool {
-	return strings.HasPrefix(target, "tcp://") || strings.HasPrefix(target, "tls://")
-}
+func overTCP(target string) bool { return contracts.TransportOf(target) == contracts.RawTCP }
 
 // dialTCP connects over raw TCP, and shows the ticket that the address has, if any.
 func (c *Client) dialTCP(ctx context.Context, target string) (transport, error) {

@@ -58,6 +58,8 @@ func TestClientUsageIsOneLine(t *testing.T) {
 		"only a key":   {[]string{"listen", "--as", "bob", "--place-key", "room"}, []string{"--place-key", "--registry"}},
 		"bad key":      {[]string{"listen", "--as", "bob", "--registry", "h:1", "--place-key", "a room"}, []string{"--place-key"}},
 		"bad zone":     {[]string{"listen", "--as", "bob", "--registry", "h:1", "--zone", "A B"}, []string{"--zone"}},
+		"no registry":  {[]string{"listen", "--as", "bob", "--transport", "tcp"}, []string{"--transport", "--registry", "--url"}},
+		"no transport": {[]string{"listen", "--as", "bob", "--registry", "h:1", "--transport", "udp"}, []string{"--transport", "websocket", "tcp"}},
 		"chat bad to":  {[]string{"chat", "--as", "alice", "--to", "b b"}, []string{"--to"}},
 	} {
 		t.Run(name, func(t *testing.T) {

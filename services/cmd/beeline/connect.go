@@ -20,6 +20,7 @@ type connectFlags struct {
 	Registry  []string `name:"registry" env:"BEELINE_REGISTRY" placeholder:"URL" help:"In place of --url: http:// or https:// address of a registry, which is asked where to connect, before every connection. Repeat it for others that are asked when one does not answer."`
 	Key       string   `name:"place-key" placeholder:"NAME" help:"With --registry: those with the same key are on the same edge, such as those in a room."`
 	Zone      string   `name:"zone" placeholder:"NAME" help:"With --registry: where you are; edges there are preferred."`
+	Transport string   `name:"transport" placeholder:"NAME" help:"With --registry: what to connect over, websocket or tcp. Not given: websocket."`
 	Token     string   `name:"token" env:"BEELINE_TOKEN" placeholder:"TOKEN" help:"Login token; better in the variable or in a file, which others cannot read."`
 	TokenFile string   `name:"token-file" env:"BEELINE_TOKEN_FILE" placeholder:"FILE" help:"File with the login token; it is read again whenever a new connection needs it."`
 	Device    string   `name:"device" env:"BEELINE_DEVICE" placeholder:"NAME" help:"Name of this device, if you use several."`
@@ -61,8 +62,8 @@ func (f connectFlags) place() (string, *client.Registry, error) {
 	switch {
 	case len(f.Registry) > 0 && f.URL != "":
 		return "", nil, usagef("--url and --registry: give one of them (or BEELINE_URL, or BEELINE_REGISTRY)")
-	case len(f.Registry) == 0 && (f.Key != "" || f.Zone != ""):
-		return "", nil, usagef("--place-key and --zone: they are for --registry, which is not given")
+	case len(f.Registry) == 0 && (f.Key != "" || f.Zone != "" || f.Transport != ""):
+		return "", nil, usagef("--place-key, --zone and --transport: they are for --registry, which is not given; --url says by how it begins what to connect over")
 	case len(f.Registry) == 0:
 		if f.URL == "" {
 			f.URL = defaultURL
@@ -70,7 +71,7 @@ func (f connectFlags) place() (string, *client.Registry, error) {
 		address, err := f.address()
 		return address, nil, err
 	}
-	r := &client.Registry{Key: contracts.PlacementKey(f.Key), Zone: contracts.Zone(f.Zone)}
+	r := &client.Registry{Key: contracts.PlacementKey(f.Key), Zone: contracts.Zone(f.Zone), Transport: contracts.Transport(f.Transport)}
 	for _, text := range f.Registry {
 		if !strings.Contains(text, "://") {
 			text = "http://" + text
@@ -86,6 +87,9 @@ func (f connectFlags) place() (string, *client.Registry, error) {
 	}
 	if _, err := contracts.ParseZone(f.Zone); f.Zone != "" && err != nil {
 		return "", nil, usagef("--zone: %w", err)
+	}
+	if _, err := contracts.ParseTransport(f.Transport); f.Transport != "" && err != nil {
+		return "", nil, usagef("--transport: %w", err)
 	}
 	return "", r, nil
 }

@@ -25,8 +25,8 @@ type devCmd struct {
 func (*devCmd) Help() string {
 	return "Two clusters, a and b, all on 127.0.0.1: each has its own NATS and Redis, two edges, a gateway and a registry. Clients name" +
 		" themselves, and nothing is kept: Ctrl-C ends everything.\n\n" +
-		"The gateways are at ports 8060 and 8061, the registries at 8070 and 8071, their metrics and health 1000 above. A port that is" +
-		" in use is replaced by a free one."
+		"The gateways are at ports 8060 and 8061, the registries at 8070 and 8071, their metrics and health 1000 above. Edges and" +
+		" gateways take raw TCP 100 above. A port that is in use is replaced by a free one."
 }
 
 // Run starts the system, tells how to use it, and stops it when ctx ends or a part of it cannot go on.
@@ -77,6 +77,10 @@ Or let him ask by himself, again whenever he has to, and alice, in cluster b, to
 
   %[1]s chat --as bob --to alice --registry %[2]s --zone a
   %[1]s chat --as alice --to bob --registry %[3]s --zone b
+
+Over raw TCP it is the same, with --transport tcp:
+
+  %[1]s chat --as carol --to bob --registry %[3]s --transport tcp
 
 Or past registry and gateway, straight to an edge. The last of these is in the other cluster:
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -173,9 +174,10 @@ func TestListenSendAndChatOverTCP(t *testing.T) {
 	t.Parallel()
 	dev, urls := startDev(t, "--redis", redisEmbedded)
 	tcp := regexp.MustCompile(`tcp://127\.0\.0\.1:\d+`).FindAllString(dev.stdout.String(), -1)
-	if len(tcp) != 4 {
+	if len(tcp) != 6 {
 		t.Fatalf("%s", dev.stdout)
 	}
+	tcp = slices.Concat(tcp[1:3], tcp[4:]) // without those of the gateways
 	bob := begin(t, nil, "listen", "--as", "bob", "--url", tcp[0], "--count", "3")
 	bob.stderr.wait(t, "connected to edge a1 of cluster a as bob\n")
 	for _, url := range []string{tcp[1], urls[1], tcp[3]} {

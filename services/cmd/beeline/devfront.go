@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"time"
 
@@ -22,43 +24,74 @@ func newTicketKey() string {
 	return base64.StdEncoding.EncodeToString(key)
 }
 
-// startGateways starts a gateway for each cluster. They pass clients on to each other, so each is told of the others before
-// it starts: the listeners are opened first.
+// startGateways starts a gateway for each cluster, over WebSocket and raw TCP. They pass clients on to each other, so each is told
+// of the others before it starts: the listeners are opened first.
 func (d *dev) startGateways(ctx context.Context, all []*cluster) error {
-	listeners := map[contracts.ClusterName]net.Listener{}
-	defer func() {
-		for _, l := range listeners { // that no gateway has taken over
-			_ = l.Close()
-		}
-	}()
-	peers := map[contracts.ClusterName][]string{}
-	for _, c := range all {
-		l, err := d.listen(c.plan.gateway.port)
-		if err != nil {
-			return fmt.Errorf("listen for a gateway: %w", err)
-		}
-		listeners[c.plan.name], peers[c.plan.name] = l, []string{l.Addr().String()}
+	ws, tcp := doors{}, doors{}
+	defer ws.close() // what no gateway has taken over
+	defer tcp.close()
+	if err := errors.Join(ws.open(d, all, 0), tcp.open(d, all, devTCPPort)); err != nil {
+		return err
 	}
+	peers, tcpPeers := ws.addresses(), tcp.addresses()
 	for _, c := range all {
+		name := c.plan.name
 		cfg := gatewayserver.DefaultConfig()
-		cfg.Listener, cfg.Admin = listeners[c.plan.name], d.address(c.plan.gateway.admin)
+		cfg.Listener, cfg.TCPListener, cfg.Admin = ws[name], tcp[name], d.address(c.plan.gateway.admin)
 		cfg.Redis, cfg.TicketKeys, cfg.DrainTime, cfg.Logger = c.redis, []string{d.ticket}, 0, d.log
 		cfg.Gateway.Probe = time.Second // all is one process here: when it is busy, so is everything
-		cfg.Gateway.Cluster, cfg.Gateway.AnswerTime, cfg.Gateway.Peers = c.plan.name, devAnswerTime, map[contracts.ClusterName][]string{}
-		for name, addrs := range peers {
-			if name != c.plan.name {
-				cfg.Gateway.Peers[name] = addrs
-			}
-		}
+		cfg.Gateway.Cluster, cfg.Gateway.AnswerTime = name, devAnswerTime
+		cfg.Gateway.Peers, cfg.Gateway.TCPPeers = but(peers, name), but(tcpPeers, name)
 		g, err := d.process.startGateway(ctx, cfg)
 		if err != nil {
-			return fmt.Errorf("the gateway of cluster %s did not start: %w", c.plan.name, err)
+			return fmt.Errorf("the gateway of cluster %s did not start: %w", name, err)
 		}
-		delete(listeners, c.plan.name)
-		c.gateway = g.URL()
+		delete(ws, name)
+		delete(tcp, name)
+		c.gateways = []string{g.URL()}
+		if raw, is := g.(interface{ TCPURL() string }); is {
+			c.gateways = append(c.gateways, raw.TCPURL())
+		}
 		d.add(layerGateways, c, "gateway", g)
 	}
 	return nil
+}
+
+// doors are listeners, one for the gateway of each cluster.
+type doors map[contracts.ClusterName]net.Listener
+
+// open opens them, so far above the ports of the gateways.
+func (l doors) open(d *dev, all []*cluster, above int) error {
+	for _, c := range all {
+		listener, err := d.listen(beside(c.plan.gateway.port, above))
+		if err != nil {
+			return fmt.Errorf("listen for a gateway: %w", err)
+		}
+		l[c.plan.name] = listener
+	}
+	return nil
+}
+
+func (l doors) close() {
+	for _, listener := range l {
+		_ = listener.Close()
+	}
+}
+
+// addresses are where others reach them.
+func (l doors) addresses() map[contracts.ClusterName][]string {
+	all := map[contracts.ClusterName][]string{}
+	for name, listener := range l {
+		all[name] = []string{listener.Addr().String()}
+	}
+	return all
+}
+
+// but returns the addresses of all clusters but one.
+func but(all map[contracts.ClusterName][]string, one contracts.ClusterName) map[contracts.ClusterName][]string {
+	others := maps.Clone(all)
+	delete(others, one)
+	return others
 }
 
 // startRegistries starts a registry for each cluster, each of which knows both. Anybody may ask for anybody.
@@ -70,7 +103,9 @@ func (d *dev) startRegistries(ctx context.Context, all []*cluster) error {
 		cfg.TicketKeys, cfg.StopTime, cfg.Logger = []string{d.ticket}, devStopTime, d.log
 		cfg.Registry.Anonymous, cfg.Registry.Rate, cfg.Registry.Origins = true, 0, []string{"*"}
 		for _, other := range all {
-			cfg.Registry.Gateways = append(cfg.Registry.Gateways, registry.Gateway{Cluster: other.plan.name, URL: other.gateway})
+			for _, url := range other.gateways {
+				cfg.Registry.Gateways = append(cfg.Registry.Gateways, registry.Gateway{Cluster: other.plan.name, URL: url})
+			}
 			if other != c {
 				cfg.Others[other.plan.name] = other.redis
 			}

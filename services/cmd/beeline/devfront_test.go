@@ -70,6 +70,33 @@ func TestDevSendsClientsThroughTheGatewaysOfItsTwoClusters(t *testing.T) {
 	}
 }
 
+func TestDevRegistriesHandOutRawTCP(t *testing.T) {
+	t.Parallel()
+	dev, urls := startDev(t, "--redis", redisEmbedded)
+	registries, tcp := dev.parts(t, "registry"), regexp.MustCompile(`(?m)^  gateway .*(tcp://127\.0\.0\.1:\d+)`).FindAllStringSubmatch(dev.stdout.String(), -1)
+	if len(tcp) != 2 {
+		t.Fatalf("%s", dev.stdout)
+	}
+	for i, zone := range []string{"a", "b"} {
+		answer := ask(t, registries[1-i], `{"client":"bob","zone":"`+zone+`","transport":"tcp"}`)
+		if len(answer.Alternates) != 1 || !strings.HasPrefix(answer.Primary.URL, tcp[i][1]+"?") || !strings.HasPrefix(answer.Alternates[0].URL, tcp[1-i][1]+"?") {
+			t.Errorf("zone %s: %+v", zone, answer)
+		}
+		name := "bob" + zone
+		// Through the gateway of the other cluster, which passes him on.
+		bob := begin(t, nil, "listen", "--as", name, "--url", answer.Alternates[0].URL, "--count", "2")
+		bob.stderr.wait(t, " of cluster "+zone+" as "+name+"\n")
+		for _, place := range [][]string{{"--registry", registries[i], "--transport", "tcp"}, {"--url", urls[0]}} {
+			if r := call(t, "", nil, append([]string{"send", "--as", "alice", "--to", name, "1"}, place...)...); r != (result{exitOK, "delivered\n", ""}) {
+				t.Errorf("%+v", r)
+			}
+		}
+		if code := bob.exit(t); code != exitOK {
+			t.Errorf("listen ended with %d: %s", code, bob.stderr)
+		}
+	}
+}
+
 func TestListenAsksTheRegistryAgainWhenItsEdgeIsGone(t *testing.T) {
 	t.Parallel()
 	edges := make(chan runningNode, 8)

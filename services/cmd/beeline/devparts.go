@@ -125,11 +125,11 @@ func (p part) String() string { return fmt.Sprintf("%s of cluster %s", p.name, p
 
 // cluster is what the parts of one need of each other.
 type cluster struct {
-	plan    clusterPlan
-	nats    string
-	leaf    int // port where the NATS of other clusters links to this one's; 0: it links to theirs
-	redis   presence.Redis
-	gateway string // its URL for clients
+	plan     clusterPlan
+	nats     string
+	leaf     int // port where the NATS of other clusters links to this one's; 0: it links to theirs
+	redis    presence.Redis
+	gateways []string // where its gateway takes clients: over WebSocket, over raw TCP
 }
 
 // The layers. Whoever needs another part is above it.
@@ -228,7 +228,7 @@ func (d *dev) add(layer int, c *cluster, name string, n runningNode) {
 	})
 }
 
-// What an edge listens on besides its port, counted from that.
+// What an edge listens on besides its port, counted from that; raw TCP a gateway, too.
 const (
 	devAPIPort = 10
 	devTCPPort = 100

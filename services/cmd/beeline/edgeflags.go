@@ -44,7 +44,7 @@ type clientFlags struct {
 	ProxyTrust []string `name:"proxy-trust" placeholder:"NET" help:"Balancer, as an address or 10.0.0.0/8, that puts a PROXY protocol header before each connection; from there it is demanded. Repeat it for more."`
 
 	TCPListen    string `name:"tcp-listen" placeholder:"ADDR" help:"Address for clients over raw TCP, host:port: frames of the same protocol, each with its length before it. Not given: none."`
-	TCPAdvertise string `name:"tcp-advertise" placeholder:"URL" help:"tcp:// or tls:// address where gateways reach that, if it is not that of --tcp-listen."`
+	TCPAdvertise string `name:"tcp-advertise" placeholder:"URL" help:"tcp:// or tls:// address where gateways, and clients that a registry sends straight here, reach that, if it is not that of --tcp-listen."`
 }
 
 type tokenFlags struct {

@@ -25,7 +25,7 @@ type gatewayCmd struct {
 
 // gatewayGroups are the headings of `beeline gateway --help` that others do not have.
 var gatewayGroups = []kong.Group{
-	{Key: "behind", Title: "Behind it", Description: "The gateway learns from the Redis of its cluster which edges live, and where they are; a ticket names none. Edges must be reachable at the address that they advertise (ws://)."},
+	{Key: "behind", Title: "Behind it", Description: "The gateway learns from the Redis of its cluster which edges live, and where they are; a ticket names none. Edges must be reachable at the addresses that they advertise (ws:// and tcp://; by TLS at wss:// and tls://)."},
 }
 
 type gatewayClientFlags struct {
@@ -43,8 +43,9 @@ type gatewayBehindFlags struct {
 	Cluster    string        `name:"cluster" default:"${cluster}" placeholder:"${default}" help:"Name of the cluster whose edges clients are connected with: a-z, 0-9 and -."`
 	Peers      []string      `name:"peer" placeholder:"CLUSTER=ADDR" help:"Another cluster, and host:port of a gateway of it: clients whose ticket names that cluster are passed on there, or served here while it cannot be reached. Repeat it for more."`
 	Proxy      bool          `name:"proxy-protocol" help:"Tell edges and peers the client's address with a PROXY protocol header. They must trust this gateway (--proxy-trust), and then demand it."`
-	AnswerTime time.Duration `name:"answer-time" default:"${gateway_answer}" placeholder:"${default}" help:"For an edge to take a client, before the next one is tried."`
-	Probe      time.Duration `name:"probe" default:"${gateway_probe}" placeholder:"${default}" help:"How often each edge is asked whether it is ready (/readyz where it advertises ws://). One that says no, or does not answer twice, is passed over; when nothing else comes from it either, it hangs, and its clients are cut off to come back elsewhere, unless more than half of the edges are silent. Longer where edges that live may stand still; 0s turns it off."`
+	EdgeCA     string        `name:"edge-ca" placeholder:"FILE" help:"PEM file with the authorities that the certificates of edges may be from which advertise wss:// or tls://; they must be for the host in that address. Not given: those of this system."`
+	AnswerTime time.Duration `name:"answer-time" default:"${gateway_answer}" placeholder:"${default}" help:"For an edge to take a client, TLS included, before the next one is tried."`
+	Probe      time.Duration `name:"probe" default:"${gateway_probe}" placeholder:"${default}" help:"How often each edge is asked whether it is ready (/readyz where it advertises ws:// or wss://). One that says no, or does not answer twice, is passed over; when nothing else comes from it either, it hangs, and its clients are cut off to come back elsewhere, unless more than half of the edges are silent. Longer where edges that live may stand still; 0s turns it off."`
 	Poll       time.Duration `name:"poll" default:"${gateway_poll}" placeholder:"${default}" help:"How often the fleet is read."`
 	Hold       time.Duration `name:"hold" default:"${gateway_hold}" placeholder:"${default}" help:"How long the gateway does not believe that more than half of the edges are gone at once."`
 	Redis      redisFlags    `embed:""`
@@ -146,6 +147,11 @@ func (c *gatewayCmd) config() (gatewayserver.Config, error) {
 	}
 	if g.TCPPeers, err = peerAddresses("tcp-peer", c.Behind.TCPPeers); err != nil {
 		return none, err
+	}
+	if c.Behind.EdgeCA != "" {
+		if g.EdgeRoots, err = readPool(c.Behind.EdgeCA); err != nil {
+			return none, usagef("--edge-ca: %w", err)
+		}
 	}
 	if cfg.TicketKeys, err = ticketKeys(c.Tickets.TicketKeys); err != nil {
 		return none, err

@@ -41,8 +41,8 @@ type ticketFlags struct {
 }
 
 type placementFlags struct {
-	Gateways []string      `name:"gateway" placeholder:"CLUSTER=URL" help:"ws:// or wss:// address of a gateway as clients see it, and the cluster where it stands: a=wss://a.example.org/v1/ws. Repeat it for more."`
-	Direct   bool          `name:"direct" help:"Instead of to gateways, send clients to the edges themselves, at the addresses that they advertise."`
+	Gateways []string      `name:"gateway" placeholder:"CLUSTER=URL" help:"ws:// or wss:// address of a gateway as clients see it, and the cluster where it stands: a=wss://a.example.org/v1/ws. tcp:// or tls://, a host and a port is where it takes clients in over raw TCP (its --tcp-listen), for those who ask for that: a=tls://a.example.org:9000. Repeat it for more."`
+	Direct   bool          `name:"direct" help:"Instead of to gateways, send clients to the edges themselves, at the addresses that they advertise; those who ask for raw TCP to those that advertise it."`
 	Policies []string      `name:"policy" default:"${policy}" placeholder:"${default}" help:"How an edge is chosen for requests without a key: least-connections, or hash (the same client, the same edge). CLASS=POLICY is for requests of that class. Repeat it for more."`
 	Zone     string        `name:"default-zone" placeholder:"NAME" help:"Zone whose edges are preferred for requests that name none. Not given: no preference."`
 	Backoff  backoffFlags  `embed:""`

@@ -54,6 +54,11 @@ func TestTLSFlags(t *testing.T) {
 	if cfg := edgeConfig(t); cfg.NATS.TLS != nil || cfg.Redis.TLS != nil {
 		t.Error("TLS without being asked for")
 	}
+	gateway := gatewayConfigs(t)
+	if gateway("--edge-ca", cert).Gateway.EdgeRoots == nil || gateway().Gateway.EdgeRoots != nil {
+		t.Error("--edge-ca is not what edges are held against")
+	}
+	call(t, "", nil, "gateway", "--edge-ca", key).refused(t, "--edge-ca", "no certificate")
 	edge := []string{"edge", "--node", "a1", "--anonymous"}
 	call(t, "", nil, append(edge, "--nats-ca", key)...).refused(t, "--nats-ca", "no certificate")
 	call(t, "", nil, append(edge, "--nats-ca", cert+"x")...).refused(t, "--nats-ca", "no such file")
