@@ -27,6 +27,7 @@ func withAPI(others ...node.APIKey) fleet.Option {
 		c.APIKeys = append([]node.APIKey{{
 			Name: "all", SHA256: apikey.Of(backendKey).String(), From: everything, Clients: everything, Groups: everything,
 			Scopes: []api.Scope{api.ScopeSend, api.ScopePublish, api.ScopePresence, api.ScopeMembers, api.ScopeDisconnect},
+			Rate:   100_000, Burst: 100_000,
 		}}, others...)
 	})
 }
@@ -270,45 +271,32 @@ func TestAKeyIsHeldToItsRate(t *testing.T) {
 	answered(t, n, "send", `{"from":"a","to":"b","data":1}`, "404 "+offlineAnswer) // another key
 }
 
-func TestARequestOfTheSameNameIsCarriedOutOnce(t *testing.T) {
+func TestAKeyThatDoesNotSayHasARateAllTheSame(t *testing.T) {
 	t.Parallel()
-	f := fleet.New(t, 2, withAPI())
-	n := f.Nodes[0]
-	bob := f.Dial(1, "bob")
-	const same = "Idempotency-Key: order-7"
-	var all sync.WaitGroup
-	for range 20 { // at once
-		all.Go(func() {
-			answered(t, n, "send", `{"from":"shop","to":"bob","data":7}`, `200 {"ok":{"status":"delivered"}}`, same)
-		})
+	f := fleet.New(t, 1, withAPI(node.APIKey{
+		Name: "silent", SHA256: apikey.Of("silent").String(), Scopes: []api.Scope{api.ScopePresence}, Clients: []string{"*"},
+	}))
+	n, as := f.Nodes[0], "Beeline-Api-Key: silent"
+	clients := make([]string, 250)
+	for i := range clients {
+		clients[i] = fmt.Sprint("c", i)
 	}
-	all.Wait()
-	bob.Expect("shop", "7")
-	if status, text := ask(t, n, "send", `{"from":"shop","to":"bob","data":8}`, same); status != 422 {
-		t.Error("with another body:", status, text)
+	body := `{"clients":["` + strings.Join(clients, `","`) + `"]}`
+	if status, text := ask(t, n, "batch", `{"operations":[`+strings.Repeat(`{"presence":`+body+`},`, 4)+`{"presence":{"clients":["a"]}}]}`, as); status != 413 {
+		t.Errorf("one more than at once: %d %.300s", status, text)
 	}
-	if status, text := ask(t, n, "broadcast", `{"from":"shop","to":"bob","data":7}`, same); status == 200 {
-		t.Error("of another operation:", status, text)
-	}
-	answered(t, n, "send", `{"from":"shop","to":"bob","data":9}`, `200 {"ok":{"status":"delivered"}}`, "Idempotency-Key: order-9")
-	bob.Expect("shop", "9") // and nothing before it
-	if got := n.Value("beeline_api_replays_total"); got != 19 {
-		t.Errorf("%v answers from memory", got)
-	}
-	for range 2 { // without a name, each is another
-		answered(t, n, "send", `{"from":"shop","to":"bob","data":7}`, `200 {"ok":{"status":"delivered"}}`)
-		bob.Expect("shop", "7")
-	}
-	// An outcome is an answer; that nothing was done is not.
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":1}`, "404 "+offlineAnswer, "Idempotency-Key: e")
-	eve := f.Dial(1, "eve")
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":1}`, "404 "+offlineAnswer, "Idempotency-Key: e")
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":2}`, `200 {"ok":{"status":"delivered"}}`)
-	eve.Expect("shop", "2")
-	for _, bad := range []string{"Idempotency-Key: ", "Idempotency-Key: " + strings.Repeat("k", 256)} {
-		if status, text := ask(t, n, "send", `{"from":"shop","to":"bob","data":1}`, bad); status != 400 {
-			t.Error(status, text)
+	began, asked := time.Now(), 0
+	for {
+		status, text := ask(t, n, "presence", body, as)
+		if status == 429 {
+			break
 		}
+		if asked += len(clients); status != 200 || float64(asked) > api.DefaultBurst+api.DefaultRate*(time.Since(began).Seconds()+1) {
+			t.Fatalf("%d, and %d were let through in %v: %.300s", status, asked, time.Since(began), text)
+		}
+	}
+	if asked < api.DefaultBurst {
+		t.Errorf("only %d were let through", asked)
 	}
 }
 
