@@ -136,8 +136,12 @@ func TestANameReachesNoOtherKey(t *testing.T) {
 	t.Parallel()
 	seen := map[Key]string{}
 	for _, r := range []NamedRequest{
-		{Key: "shop", Name: "order-7"}, {Key: "shop", Name: "order-8"}, {Key: "shop", Name: "}\r\nDEL x{"}, {Key: "shop-2", Name: "order-7"},
-		{Key: "shop", Name: "2/order-7"}, {Key: "shop", Name: "shop/order-7"},
+		{Key: "shop", Name: "order-7"},
+		{Key: "shop", Name: "order-8"},
+		{Key: "shop", Name: "}\r\nDEL x{"},
+		{Key: "shop-2", Name: "order-7"},
+		{Key: "shop", Name: "2/order-7"},
+		{Key: "shop", Name: "shop/order-7"},
 	} {
 		key := NamedKey("a", r)
 		if len(key) != len("bl:a:named:{}")+26 || !strings.HasPrefix(string(key), "bl:a:named:{") || seen[key] != "" {

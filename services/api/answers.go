@@ -87,7 +87,7 @@ func (a *API) once(ctx context.Context, c *request, op contracts.BackendOp, body
 		a.metrics.replays.Inc()
 		return reply{status: known.Status, body: known.Body, keep: true}
 	}
-	r := reply{status: statuses[contracts.CodeInternal], body: encode(failed(aFault)), keep: true}
+	r := reply{status: statuses[contracts.CodeInternal], body: encode(failed(errFault)), keep: true}
 	defer func() { a.end(ctx, c, named, r, paid) }() // also when do panics: nobody knows what was done then
 	r = do()
 	return r
@@ -111,7 +111,7 @@ func (a *API) begin(ctx context.Context, r contracts.NamedRequest) (contracts.Na
 		if err != nil {
 			_ = a.opts.Answers.ForgetNamed(call, r) // it may have been noted all the same. If this fails, too, it is unknown to who asks again
 			if waits {
-				return known, unknownYet
+				return known, errUnknownYet
 			}
 			return known, refusal(contracts.CodeUnavailable, "nobody can say whether this "+IdempotencyHeader+" was used before, so nothing was done")
 		}
@@ -119,21 +119,21 @@ func (a *API) begin(ctx context.Context, r contracts.NamedRequest) (contracts.Na
 			return known, nil
 		}
 		if known.Age >= requestTime { // whoever carried it out is gone, or could not keep the answer
-			return known, unknownYet
+			return known, errUnknownYet
 		}
 		waits = true
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return known, unknownYet
+			return known, errUnknownYet
 		}
 	}
 }
 
 var (
-	unknownYet = refusal(contracts.CodeUnknown, "the request of this "+IdempotencyHeader+" has no answer yet, or it was lost: perhaps it was done")
-	notKept    = refusal(contracts.CodeUnknown, "its answer was too large to be kept")
-	aFault     = refusal(contracts.CodeInternal, "a fault of the server")
+	errUnknownYet = refusal(contracts.CodeUnknown, "the request of this "+IdempotencyHeader+" has no answer yet, or it was lost: perhaps it was done")
+	errNotKept    = refusal(contracts.CodeUnknown, "its answer was too large to be kept")
+	errFault      = refusal(contracts.CodeInternal, "a fault of the server")
 )
 
 // end keeps the answer to a request, if it is to be kept.
@@ -145,7 +145,7 @@ func (a *API) end(ctx context.Context, c *request, named contracts.NamedRequest,
 		err = a.opts.Answers.ForgetNamed(ctx, named)
 	case len(r.body) > maxKept, more > 0 && !c.names.AllowN(time.Now(), more):
 		a.metrics.lost.Inc()
-		err = a.opts.Answers.EndNamed(ctx, named, statuses[contracts.CodeUnknown], encode(failed(notKept)), answersLife)
+		err = a.opts.Answers.EndNamed(ctx, named, statuses[contracts.CodeUnknown], encode(failed(errNotKept)), answersLife)
 	default:
 		err = a.opts.Answers.EndNamed(ctx, named, r.status, r.body, answersLife)
 	}

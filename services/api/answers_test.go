@@ -150,7 +150,7 @@ func TestARequestWhoseEdgeIsGoneIsUnknownAndNotDoneAgain(t *testing.T) {
 		_, gone := beginWith(never, shared)
 		e := &edgeFake{}
 		_, ask := beginWith(e, shared)
-		began, ended := time.Now(), make(chan int)
+		ended := make(chan int)
 		go func() { ended <- gone("send", aSend, named).Code }()
 		synctest.Wait()
 		shared.goAway(true) // for the first, for good
@@ -160,7 +160,7 @@ func TestARequestWhoseEdgeIsGoneIsUnknownAndNotDoneAgain(t *testing.T) {
 		shared.goAway(false)
 		shared.entries["x"].began = time.Now().Add(-requestTime / 2)
 		for _, wait := range []time.Duration{requestTime / 2, 0, 0} { // then it need not be waited for
-			began = time.Now()
+			began := time.Now()
 			w := ask("send", aSend, named)
 			if took := time.Since(began); w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), `"unknown"`) || took < wait || took > wait+longAskTime {
 				t.Errorf("%d %s after %v", w.Code, w.Body, took)

@@ -83,7 +83,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 	defer func() {
 		if p := recover(); p != nil {
 			a.opts.Logger.Error("api: fault while answering a backend", slog.String("request", id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			a.refuse(w, op, 0, aFault)
+			a.refuse(w, op, 0, errFault)
 		}
 	}()
 	c, refused := a.identify(r.Header)
