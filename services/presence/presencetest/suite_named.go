@@ -31,7 +31,7 @@ func (n *node) begun(r contracts.NamedRequest, want string) {
 		got = "under way"
 	}
 	if got != want {
-		n.w.Errorf("%s, try %d: %s, not %s", r.Name, r.Try[0], got, want)
+		n.w.Errorf("%.20q, try %d: %q, not %q", r.Name, r.Try[0], got, want)
 	}
 }
 
