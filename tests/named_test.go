@@ -107,7 +107,8 @@ func TestARequestWhoseEdgeDiedIsUnknownAndNotDoneAgain(t *testing.T) {
 	var key, entry string
 	fleet.Eventually(t, "the request is under way", func() bool {
 		key, entry = entryOf(t, f, "x")
-		return entry != ""
+		read, _ := dies.Outcomes()
+		return entry != "" && read == 2 // it is carried out
 	})
 	dies.RedisLink.Cut() // it is dead to the others
 	dies.NATSLink.Cut()
