@@ -131,3 +131,28 @@ func FuzzDecodeBackend(f *testing.F) {
 		}
 	})
 }
+
+func TestANameReachesNoOtherKey(t *testing.T) {
+	t.Parallel()
+	seen := map[Key]string{}
+	for _, r := range []NamedRequest{
+		{Key: "shop", Name: "order-7"},
+		{Key: "shop", Name: "order-8"},
+		{Key: "shop", Name: "}\r\nDEL x{"},
+		{Key: "shop-2", Name: "order-7"},
+		{Key: "shop", Name: "2/order-7"},
+		{Key: "shop", Name: "shop/order-7"},
+	} {
+		key := NamedKey("a", r)
+		if len(key) != len("bl:a:named:{}")+26 || !strings.HasPrefix(string(key), "bl:a:named:{") || seen[key] != "" {
+			t.Errorf("%+v: %q, also of %q", r, key, seen[key])
+		}
+		seen[key] = r.Name
+	}
+	r := NamedRequest{Key: "shop", Name: "order-7"}
+	again := r
+	again.Asked[0], again.Try[0] = 1, 1
+	if NamedKey("a", r) != NamedKey("a", again) {
+		t.Error("what is asked, or how often, changes the key")
+	}
+}

@@ -27,6 +27,7 @@ func withAPI(others ...node.APIKey) fleet.Option {
 		c.APIKeys = append([]node.APIKey{{
 			Name: "all", SHA256: apikey.Of(backendKey).String(), From: everything, Clients: everything, Groups: everything,
 			Scopes: []api.Scope{api.ScopeSend, api.ScopePublish, api.ScopePresence, api.ScopeMembers, api.ScopeDisconnect},
+			Rate:   100_000, Burst: 100_000,
 		}}, others...)
 	})
 }
@@ -236,79 +237,6 @@ func TestAKeyMayDoWhatItsLineSays(t *testing.T) {
 	}
 	if status, _ := request(t, "POST", n.APIURL()+"/v1/send", `{}`); status != 401 {
 		t.Errorf("without a key: %d", status)
-	}
-}
-
-func TestAKeyIsHeldToItsRate(t *testing.T) {
-	t.Parallel()
-	slow := apikey.Of("slow").String()
-	f := fleet.New(t, 1, withAPI(node.APIKey{
-		Name: "slow", SHA256: slow, Scopes: []api.Scope{api.ScopeSend}, From: []string{"*"}, Clients: []string{"*"}, Rate: 0.001, Burst: 10,
-	}))
-	n, as := f.Nodes[0], "Beeline-Api-Key: slow"
-	for range 3 {
-		answered(t, n, "send", `{"from":"a","to":"b","data":1}`, "404 "+offlineAnswer, as)
-	}
-	if status, text := ask(t, n, "broadcast", `{"from":"a","to":["b","c","d","e","f"],"data":1}`, as); status != 200 { // five
-		t.Error(status, text)
-	}
-	if status, text := ask(t, n, "batch", `{"operations":[{"x":{}},{"send":{"from":"a","to":"b","data":1}},{"send":{"from":"a","to":"b","data":1}}]}`, as); status != 429 {
-		t.Error("three of the two that are left:", status, text)
-	}
-	if status, text := ask(t, n, "send", `nonsense`, as); status != 400 {
-		t.Error(status, text)
-	}
-	answered(t, n, "send", `{"from":"a","to":"b","data":1}`, "404 "+offlineAnswer, as)
-	for _, body := range []string{`{"from":"a","to":"b","data":1}`, `nonsense`} {
-		if status, text := ask(t, n, "send", body, as); status != 429 || !strings.Contains(text, "rate_limited") {
-			t.Error(status, text)
-		}
-	}
-	if status, _ := ask(t, n, "broadcast", `{"from":"a","to":["1","2","3","4","5","6","7","8","9","10","11"],"data":1}`, as); status != 413 {
-		t.Error("what will never be allowed is too large:", status)
-	}
-	answered(t, n, "send", `{"from":"a","to":"b","data":1}`, "404 "+offlineAnswer) // another key
-}
-
-func TestARequestOfTheSameNameIsCarriedOutOnce(t *testing.T) {
-	t.Parallel()
-	f := fleet.New(t, 2, withAPI())
-	n := f.Nodes[0]
-	bob := f.Dial(1, "bob")
-	const same = "Idempotency-Key: order-7"
-	var all sync.WaitGroup
-	for range 20 { // at once
-		all.Go(func() {
-			answered(t, n, "send", `{"from":"shop","to":"bob","data":7}`, `200 {"ok":{"status":"delivered"}}`, same)
-		})
-	}
-	all.Wait()
-	bob.Expect("shop", "7")
-	if status, text := ask(t, n, "send", `{"from":"shop","to":"bob","data":8}`, same); status != 422 {
-		t.Error("with another body:", status, text)
-	}
-	if status, text := ask(t, n, "broadcast", `{"from":"shop","to":"bob","data":7}`, same); status == 200 {
-		t.Error("of another operation:", status, text)
-	}
-	answered(t, n, "send", `{"from":"shop","to":"bob","data":9}`, `200 {"ok":{"status":"delivered"}}`, "Idempotency-Key: order-9")
-	bob.Expect("shop", "9") // and nothing before it
-	if got := n.Value("beeline_api_replays_total"); got != 19 {
-		t.Errorf("%v answers from memory", got)
-	}
-	for range 2 { // without a name, each is another
-		answered(t, n, "send", `{"from":"shop","to":"bob","data":7}`, `200 {"ok":{"status":"delivered"}}`)
-		bob.Expect("shop", "7")
-	}
-	// An outcome is an answer; that nothing was done is not.
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":1}`, "404 "+offlineAnswer, "Idempotency-Key: e")
-	eve := f.Dial(1, "eve")
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":1}`, "404 "+offlineAnswer, "Idempotency-Key: e")
-	answered(t, n, "send", `{"from":"shop","to":"eve","data":2}`, `200 {"ok":{"status":"delivered"}}`)
-	eve.Expect("shop", "2")
-	for _, bad := range []string{"Idempotency-Key: ", "Idempotency-Key: " + strings.Repeat("k", 256)} {
-		if status, text := ask(t, n, "send", `{"from":"shop","to":"bob","data":1}`, bad); status != 400 {
-			t.Error(status, text)
-		}
 	}
 }
 

@@ -116,6 +116,21 @@ func TestEdgesShareWhatBackendsAskOverNATS(t *testing.T) {
 			t.Errorf("node %d has answered %v of %d", i, share, messages)
 		}
 	}
+	// To ask again is to ask another one, and does nothing twice.
+	carol := f.Dial(2, "carol")
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), fleet.Patience)
+		err := server.Do(ctx, contracts.BackendSend, map[string]any{"from": "shop", "to": "carol", "data": "once"}, "order-7", nil)
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := server.Do(t.Context(), contracts.BackendSend, map[string]any{"from": "shop", "to": "carol", "data": "last"}, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	carol.Expect("shop", `"once"`)
+	carol.Expect("shop", `"last"`)
 	// A node that stops leaves them to the others, from one request to the next; the last one, to nobody.
 	for i, n := range []*fleet.Node{f.Nodes[1], f.Nodes[2], f.Nodes[0]} {
 		stopped := make(chan struct{})

@@ -32,7 +32,7 @@ func described(t *testing.T, router routers.Router, n *fleet.Node, op, body stri
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(apikey.Header, backendKey)
-	req.Header.Set(api.IdempotencyHeader, apikey.Of(op+body).String())
+	req.Header.Set(contracts.IdempotencyHeader, apikey.Of(op+body).String())
 	route, params, err := router.FindRoute(req)
 	if err != nil {
 		t.Fatalf("%s: %v", op, err)

@@ -1,22 +1,53 @@
 package api
 
 import (
-	"container/list"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
-	"sync"
+	"log/slog"
+	"net/http"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/beeline-rt/beeline/contracts"
 )
 
-// IdempotencyHeader names a request, so that sending it again does nothing again.
-const IdempotencyHeader = "Idempotency-Key"
+// Answers remembers requests with an Idempotency-Key for all edges of the cluster. What it returns as an error is that nobody
+// knows. It is safe for concurrent use, and each call takes a second at most.
+type Answers interface {
+	// BeginNamed says what is known of a name. If nothing is, the request is noted as under way for as long as life, in the same
+	// step.
+	BeginNamed(ctx context.Context, r contracts.NamedRequest, life time.Duration) (contracts.NamedAnswer, error)
+	// EndNamed keeps the answer to a request that was noted.
+	EndNamed(ctx context.Context, r contracts.NamedRequest, status int, body []byte, life time.Duration) error
+	// ForgetNamed forgets a request of which nothing was done, if the same try has noted it.
+	ForgetNamed(ctx context.Context, r contracts.NamedRequest) error
+}
 
 const (
-	answersLife = 10 * time.Minute
-	answersSize = 16 << 20 // bytes, for each API key: 50,000 sends
-	answerCost  = 320      // bytes that an answer takes besides its text
-	maxIdemKey  = 255      // bytes
+	answersLife  = 10 * time.Minute
+	maxIdemKey   = 255                    // bytes
+	firstAskTime = 10 * time.Millisecond  // until somebody who waits for the end of a request looks again; doubled each time
+	longAskTime  = 200 * time.Millisecond // bound of that
 )
+
+// What the names of one API key may take in Redis by one edge: keptBytes at once, and again so much in ten minutes, so about
+// twice that at most. Each request with a name pays for a small answer, or for answerCost bytes for each operation, before
+// anything is done, also when it is an old one. If its answer is larger it pays the rest in the end, or the answer is not kept.
+//
+// 50,000 delivered sends took 246 bytes each (growth of used_memory, Redis 7.0.15; MEMORY USAGE says 184), answers of 1,000
+// bytes 1,445: some 210 bytes besides the answer, and the blocks that are handed out are up to a quarter larger. A send pays 324.
+const (
+	keptBytes   = 16 << 20
+	entryCost   = 224
+	smallAnswer = 80
+	answerCost  = 28      // as a recipient's outcome takes
+	maxKept     = 4 << 20 // bytes of one answer: Redis does nothing else while it takes it
+)
+
+// cost is what an answer of so many bytes takes in Redis, in bytes.
+func cost(answer int) int { return entryCost + answer + answer/4 }
 
 // reply is an answer as it is written.
 type reply struct {
@@ -26,94 +57,97 @@ type reply struct {
 	keep   bool          // something was done, or may have been: to ask again must not do it again
 }
 
-// answers are those that one API key got to requests with an Idempotency-Key, for ten minutes, on this node. When they take
-// too much memory, the oldest are forgotten, which is counted. What is under way never is: else it could be done twice.
-type answers struct {
-	metrics *metrics
-
-	mu    sync.Mutex // guards the following
-	m     map[[sha256.Size]byte]*kept
-	order *list.List // of *kept that have ended, the oldest first
-	size  int        // in bytes, of those
+func newNames() *rate.Limiter {
+	return rate.NewLimiter(rate.Limit(keptBytes/answersLife.Seconds()), keptBytes)
 }
 
-// kept is the answer to one request, or the request while it is under way.
-type kept struct {
-	name, body [sha256.Size]byte
-	ended      chan struct{} // closed when the following is set
-	at         time.Time
-	reply      reply
+// once carries out a request of so many operations, unless there is one of that name in the cluster: then its answer is
+// returned, after its end. ctx bounds the wait for that.
+func (a *API) once(ctx context.Context, c *request, op contracts.BackendOp, body []byte, name string, operations int, do func() reply) reply {
+	paid := cost(max(smallAnswer, answerCost*operations))
+	if wait := pay(c.names, paid); wait > 0 {
+		r := a.render(op, failed(refusal(contracts.CodeRateLimited, "this API key has too many requests with an "+contracts.IdempotencyHeader+" to be remembered")))
+		r.wait = wait
+		return r
+	}
+	named := contracts.NamedRequest{Key: c.Name, Name: name, Asked: asked(op, body)}
+	_, _ = rand.Read(named.Try[:]) // never fails: crypto/rand ends the process instead
+	known, refused := a.begin(ctx, named)
+	switch {
+	case refused != nil:
+		return a.render(op, failed(refused))
+	case known.Other:
+		r := a.render(op, failed(refusal(contracts.CodeBadRequest, "this "+contracts.IdempotencyHeader+" was used for another request")))
+		r.status = http.StatusUnprocessableEntity
+		return r
+	case !known.Mine:
+		a.metrics.replays.Inc()
+		return reply{status: known.Status, body: known.Body, keep: true}
+	}
+	r := reply{status: statuses[contracts.CodeInternal], body: encode(failed(errFault)), keep: true}
+	defer func() { a.end(ctx, c, named, r, paid) }() // also when do panics: nobody knows what was done then
+	r = do()
+	return r
 }
 
-func newAnswers(m *metrics) *answers {
-	return &answers{metrics: m, m: map[[sha256.Size]byte]*kept{}, order: list.New()}
-}
-
-// once carries out a request, unless there is one of that name already: then its answer is returned, after its end. same is
-// false, and nothing was done, if that one asked for something else. ctx bounds the wait; when it is over, ok is false.
-func (a *answers) once(ctx context.Context, name, op string, body []byte, do func() reply) (r reply, same, ok bool) {
-	mine := &kept{name: sha256.Sum256([]byte(name)), ended: make(chan struct{})}
+// asked is a hash of what a request asks for.
+func asked(op contracts.BackendOp, body []byte) (sum [16]byte) {
 	h := sha256.New()
 	_, _ = h.Write([]byte(op + "\n"))
 	_, _ = h.Write(body)
-	h.Sum(mine.body[:0])
-	a.mu.Lock()
-	a.expire(time.Now())
-	if earlier := a.m[mine.name]; earlier != nil {
-		a.mu.Unlock()
-		return a.again(ctx, earlier, mine)
-	}
-	a.m[mine.name] = mine
-	a.mu.Unlock()
-	defer func() { a.end(mine, r) }() // also when do panics
-	return do(), true, true
+	copy(sum[:], h.Sum(nil))
+	return sum
 }
+
+// begin returns what is known of a name, when the request is the caller's to carry out or has ended.
+func (a *API) begin(ctx context.Context, r contracts.NamedRequest) (contracts.NamedAnswer, *contracts.Error) {
+	call := context.WithoutCancel(ctx) // a call is bounded by itself, and not to be broken off in its midst
+	waits := false
+	for wait := firstAskTime; ; wait = min(2*wait, longAskTime) {
+		known, err := a.opts.Answers.BeginNamed(call, r, answersLife)
+		if err != nil {
+			_ = a.opts.Answers.ForgetNamed(call, r) // it may have been noted all the same. If this fails, too, it is unknown to who asks again
+			if waits {
+				return known, errUnknownYet
+			}
+			return known, refusal(contracts.CodeUnavailable, "nobody can say whether this "+contracts.IdempotencyHeader+" was used before, so nothing was done")
+		}
+		if known.Mine || known.Other || known.Status != 0 {
+			return known, nil
+		}
+		if known.Age >= requestTime { // whoever carried it out is gone, or could not keep the answer
+			return known, errUnknownYet
+		}
+		waits = true
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return known, errUnknownYet
+		}
+	}
+}
+
+var (
+	errUnknownYet = refusal(contracts.CodeUnknown, "the request of this "+contracts.IdempotencyHeader+" has no answer yet, or it was lost: perhaps it was done")
+	errNotKept    = refusal(contracts.CodeUnknown, "its answer was too large to be kept")
+	errFault      = refusal(contracts.CodeInternal, "a fault of the server")
+)
 
 // end keeps the answer to a request, if it is to be kept.
-func (a *answers) end(k *kept, r reply) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	k.at, k.reply = time.Now(), r
-	close(k.ended)
-	if !r.keep {
-		delete(a.m, k.name)
-		return
+func (a *API) end(ctx context.Context, c *request, named contracts.NamedRequest, r reply, paid int) {
+	ctx = context.WithoutCancel(ctx)
+	var err error
+	switch more := cost(len(r.body)) - paid; {
+	case !r.keep:
+		err = a.opts.Answers.ForgetNamed(ctx, named)
+	case len(r.body) > maxKept, more > 0 && !c.names.AllowN(time.Now(), more):
+		a.metrics.lost.Inc()
+		err = a.opts.Answers.EndNamed(ctx, named, statuses[contracts.CodeUnknown], encode(failed(errNotKept)), answersLife)
+	default:
+		err = a.opts.Answers.EndNamed(ctx, named, r.status, r.body, answersLife)
 	}
-	a.order.PushBack(k)
-	a.size += k.cost()
-	for a.size > answersSize {
-		a.forget(a.order.Front())
-		a.metrics.forgotten.Inc()
-	}
-}
-
-// again waits for the answer to an earlier request.
-func (a *answers) again(ctx context.Context, earlier, mine *kept) (r reply, same, ok bool) {
-	if earlier.body != mine.body {
-		return reply{}, false, true
-	}
-	select {
-	case <-earlier.ended:
-	case <-ctx.Done():
-		return reply{}, true, false
-	}
-	a.metrics.replays.Inc()
-	return earlier.reply, true, earlier.reply.status != 0
-}
-
-// cost is what an answer takes, in bytes.
-func (k *kept) cost() int { return answerCost + len(k.reply.body) }
-
-// forget forgets an answer. mu is held.
-func (a *answers) forget(e *list.Element) {
-	k := a.order.Remove(e).(*kept)
-	delete(a.m, k.name)
-	a.size -= k.cost()
-}
-
-// expire forgets what is too old. mu is held.
-func (a *answers) expire(now time.Time) {
-	for e := a.order.Front(); e != nil && now.Sub(e.Value.(*kept).at) >= answersLife; e = a.order.Front() {
-		a.forget(e)
+	if err != nil { // it stays under way: who asks again is told unknown, and it is not done again
+		a.metrics.lost.Inc()
+		a.opts.Logger.Warn("api: an answer could not be kept", slog.String("request", c.id), slog.String("key", c.Name), slog.Any("error", err))
 	}
 }

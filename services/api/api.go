@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -59,9 +60,15 @@ type Key struct {
 	From    Permissions // names that it may send and publish as
 	Clients Permissions // clients that it may send to, ask for, disconnect and make tokens for
 	Groups  Permissions // groups that it may publish to and ask for the members of
-	Rate    float64     // operations per second; a broadcast or a question about clients is as many as it has clients. 0: no limit
-	Burst   int         // operations at once after it was quiet
+	Rate    float64     // operations per second; a broadcast or a question about clients is as many as it has clients. 0: [DefaultRate]
+	Burst   int         // operations at once after it was quiet. 0: [DefaultBurst]
 }
+
+// What a key may do that does not say. There is no key without a limit: a backend that has gone wild is not to delay clients.
+const (
+	DefaultRate  = 1000                   // operations per second, on each edge
+	DefaultBurst = contracts.MaxBroadcast // operations
+)
 
 // Options are what an API works with.
 type Options struct {
@@ -69,7 +76,8 @@ type Options struct {
 	Keys    []Key
 	Edge    Edge
 	Issuer  Issuer // nil: no tokens are made
-	MaxData int    // largest `data` of a message, in bytes
+	Answers Answers
+	MaxData int // largest `data` of a message, in bytes
 	Logger  *slog.Logger
 }
 
@@ -90,8 +98,8 @@ type API struct {
 type caller struct {
 	Key
 	limiter  *rate.Limiter
-	answers  *answers
-	underWay atomic.Int64 // requests
+	names    *rate.Limiter // of bytes for requests with an Idempotency-Key
+	underWay atomic.Int64  // requests
 }
 
 // request is who asks, and what the request is called.
@@ -112,10 +120,8 @@ func New(o Options) *API {
 	}
 	a := &API{opts: o, metrics: newMetrics()}
 	for _, k := range o.Keys {
-		c := &caller{Key: k, limiter: rate.NewLimiter(rate.Inf, 0), answers: newAnswers(a.metrics)}
-		if k.Rate > 0 {
-			c.limiter = rate.NewLimiter(rate.Limit(k.Rate), k.Burst)
-		}
+		k.Rate, k.Burst = cmp.Or(k.Rate, DefaultRate), cmp.Or(k.Burst, DefaultBurst)
+		c := &caller{Key: k, limiter: rate.NewLimiter(rate.Limit(k.Rate), k.Burst), names: newNames()}
 		a.hashes, a.callers = append(a.hashes, k.Hash), append(a.callers, c)
 	}
 	return a

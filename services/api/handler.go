@@ -91,7 +91,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 		a.refuse(w, op, 0, refused)
 		return
 	}
-	a.write(w, a.guarded(context.WithoutCancel(r.Context()), &request{c, id}, op, body, r.Header.Values(IdempotencyHeader)))
+	a.write(w, a.guarded(context.WithoutCancel(r.Context()), &request{c, id}, op, body, r.Header.Values(contracts.IdempotencyHeader)))
 }
 
 // guarded takes a request from its body to what is written, in a time that is bounded, also when there is a fault in what is called.
@@ -99,7 +99,7 @@ func (a *API) guarded(ctx context.Context, c *request, op contracts.BackendOp, b
 	defer func() {
 		if p := recover(); p != nil {
 			a.opts.Logger.Error("api: fault while answering a backend", slog.String("request", c.id), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-			r = a.render(op, failed(refusal(contracts.CodeInternal, "a fault of the server")))
+			r = a.render(op, failed(errFault))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
@@ -181,17 +181,9 @@ func (a *API) answer(ctx context.Context, c *request, op contracts.BackendOp, bo
 	case len(names) == 0:
 		return a.run(ctx, c, op, items)
 	case len(names) > 1, names[0] == "", len(names[0]) > maxIdemKey:
-		return a.render(op, failed(refusal(contracts.CodeBadRequest, IdempotencyHeader+" must be there once, with 1 to 255 bytes")))
+		return a.render(op, failed(refusal(contracts.CodeBadRequest, contracts.IdempotencyHeader+" must be there once, with 1 to 255 bytes")))
 	}
-	r, same, ok := c.answers.once(ctx, names[0], string(op), body, func() reply { return a.run(ctx, c, op, items) })
-	switch {
-	case !same:
-		r = a.render(op, failed(refusal(contracts.CodeBadRequest, "this "+IdempotencyHeader+" was used for another request")))
-		r.status = http.StatusUnprocessableEntity
-	case !ok:
-		return a.render(op, failed(refusal(contracts.CodeUnknown, "the request of this "+IdempotencyHeader+" has no answer yet")))
-	}
-	return r
+	return a.once(ctx, c, op, body, names[0], operations(items), func() reply { return a.run(ctx, c, op, items) })
 }
 
 // decode reads what is asked for: one operation, or those of a batch.
@@ -203,26 +195,37 @@ func decode(op contracts.BackendOp, body []byte) ([]contracts.BatchItem, *contra
 	return []contracts.BatchItem{{Request: req}}, bad
 }
 
-// take pays for operations from what the key may do at a time, or says how long to wait. What is not of the protocol costs as
-// much as an operation.
-func (c *caller) take(items []contracts.BatchItem) (time.Duration, *contracts.Error) {
-	cost := 0
+// operations is how many operations there are: a message to many, or a question about many, is as many. What is not of the
+// protocol costs as much as an operation.
+func operations(items []contracts.BatchItem) int {
+	n := 0
 	for _, item := range items {
-		cost += max(1, len(item.Request.Clients))
+		n += max(1, len(item.Request.Clients))
 	}
-	if c.limiter.Limit() == rate.Inf {
-		return 0, nil
-	}
-	if cost = max(1, cost); cost > c.Burst {
+	return max(1, n)
+}
+
+// take pays for operations from what the key may do at a time, or says how long to wait.
+func (c *caller) take(items []contracts.BatchItem) (time.Duration, *contracts.Error) {
+	n := operations(items)
+	if n > c.Burst {
 		return 0, refusal(contracts.CodeTooLarge, "this is more than the API key may do at once: divide it")
 	}
-	now := time.Now()
-	taken := c.limiter.ReserveN(now, cost)
-	if wait := taken.DelayFrom(now); wait > 0 {
-		taken.CancelAt(now)
+	if wait := pay(c.limiter, n); wait > 0 {
 		return wait, refusal(contracts.CodeRateLimited, "this API key asks too often")
 	}
 	return 0, nil
+}
+
+// pay takes n from a limiter, or nothing: then it says when there will be so much. It has room for n.
+func pay(l *rate.Limiter, n int) time.Duration {
+	now := time.Now()
+	taken := l.ReserveN(now, n)
+	wait := taken.DelayFrom(now)
+	if wait > 0 {
+		taken.CancelAt(now)
+	}
+	return wait
 }
 
 // run carries out what is asked for.
@@ -277,14 +280,18 @@ func statusOf(answer contracts.BackendAnswer) int {
 // render makes of an answer what is written, and counts it.
 func (a *API) render(op contracts.BackendOp, answer contracts.BackendAnswer) reply {
 	a.metrics.ended(op, answer)
+	return reply{
+		status: statusOf(answer), body: encode(answer), wait: time.Second,
+		keep: answer.Error == nil || !slices.Contains(undone, answer.Error.Code),
+	}
+}
+
+func encode(answer contracts.BackendAnswer) []byte {
 	body, err := json.Marshal(answer)
 	if err != nil { // an answer is of types that always encode
 		panic("api: " + err.Error())
 	}
-	return reply{
-		status: statusOf(answer), body: append(body, '\n'), wait: time.Second,
-		keep: answer.Error == nil || !slices.Contains(undone, answer.Error.Code),
-	}
+	return append(body, '\n')
 }
 
 // refuse answers with an error. Without a status it is that of the error's code.

@@ -20,12 +20,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// What these tests hold are moments that real nodes rarely show: messages without an end, a fault, memory that is full. So the
-// edge is a fake; the promises on real ones are in the folder tests.
+// What these tests hold are moments that real nodes rarely show: messages without an end, a fault, answers that are large. So the
+// edge is a fake, and so is Redis; the promises on real ones are in the folder tests.
 
 // edgeFake does as it is told, and remembers in which order.
 type edgeFake struct {
-	post func(done func(i int, o contracts.Outcome, nodes int))
+	post    func(done func(i int, o contracts.Outcome, nodes int))
+	members []contracts.ClientID // of every group; nil: asking is a fault
 
 	mu  sync.Mutex
 	did []string
@@ -54,7 +55,11 @@ func (e *edgeFake) Where(_ context.Context, clients []contracts.ClientID) ([][]c
 }
 
 func (e *edgeFake) MembersOf(contracts.MembersQuery) ([]contracts.ClientID, bool, *contracts.Error) {
-	panic("a fault")
+	e.note("members")
+	if e.members == nil {
+		panic("a fault")
+	}
+	return e.members, false, nil
 }
 
 func (e *edgeFake) Disconnect(_ context.Context, c contracts.ClientID, _ contracts.SessionID, _ contracts.CloseCode) (int, *contracts.Error) {
@@ -68,7 +73,12 @@ func (everything) Allows(string) bool { return true }
 
 // begin returns an API over a fake, and how to ask it.
 func begin(e *edgeFake) (*API, func(op, body string, headers ...string) *httptest.ResponseRecorder) {
-	a := New(Options{Edge: e, MaxData: 1000, Keys: []Key{{
+	return beginWith(e, &answersFake{})
+}
+
+// beginWith does the same for one of several edges, which share their answers.
+func beginWith(e *edgeFake, answers Answers) (*API, func(op, body string, headers ...string) *httptest.ResponseRecorder) {
+	a := New(Options{Edge: e, Answers: answers, MaxData: 1000, Keys: []Key{{
 		Name: "k", Hash: apikey.Of("key"), Scopes: Scopes, From: everything{}, Clients: everything{}, Groups: everything{},
 	}}})
 	h := a.Handler()
@@ -128,7 +138,7 @@ func TestAFaultIsThatOfOneRequest(t *testing.T) {
 	t.Parallel()
 	_, ask := begin(&edgeFake{})
 	for range 2 * maxUnderWay {
-		w := ask("members", `{"group":"g"}`, "Idempotency-Key: x")
+		w := ask("members", `{"group":"g"}`)
 		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"internal"`) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
@@ -195,69 +205,4 @@ func TestOneKeyDoesNotTakeTheRequestsOfOthers(t *testing.T) {
 		_ = end.Close()
 		all.Wait()
 	})
-}
-
-func TestAnswersAreKeptForTenMinutes(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		e := &edgeFake{}
-		_, ask := begin(e)
-		for _, wait := range []time.Duration{0, answersLife - time.Second, time.Second} {
-			<-time.After(wait)
-			if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusOK {
-				t.Errorf("%d %s", w.Code, w.Body)
-			}
-		}
-		if len(e.did) != 2 {
-			t.Errorf("it was done %d times, not at first and after ten minutes", len(e.did))
-		}
-	})
-}
-
-func TestThatNothingWasDoneIsNotKept(t *testing.T) {
-	t.Parallel()
-	o := contracts.Unavailable
-	e := &edgeFake{post: func(done func(int, contracts.Outcome, int)) { done(0, o, 0) }}
-	_, ask := begin(e)
-	if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusServiceUnavailable {
-		t.Error(w.Code)
-	}
-	o = contracts.Offline
-	for range 2 {
-		if w := ask("send", aSend, "Idempotency-Key: x"); w.Code != http.StatusNotFound {
-			t.Error(w.Code)
-		}
-	}
-	if len(e.did) != 2 {
-		t.Errorf("it was tried %d times", len(e.did))
-	}
-}
-
-func TestAnswersTakeBoundedMemory(t *testing.T) {
-	t.Parallel()
-	m := newMetrics()
-	a := newAnswers(m)
-	body := make([]byte, 1<<10)
-	const requests = 4 * answersSize / (1 << 10)
-	for i := range requests {
-		if _, same, ok := a.once(t.Context(), fmt.Sprint(i), "send", nil, func() reply { return reply{status: 200, body: body, keep: i%2 == 0} }); !same || !ok {
-			t.Fatal(i)
-		}
-		if a.size > answersSize || a.order.Len() != len(a.m) {
-			t.Fatalf("%d bytes, %d and %d answers", a.size, a.order.Len(), len(a.m))
-		}
-	}
-	if want := answersSize / (answerCost + len(body)); len(a.m) < want-1 || len(a.m) > want {
-		t.Errorf("%d answers are kept, not %d", len(a.m), want)
-	}
-	done := false
-	if _, _, ok := a.once(t.Context(), fmt.Sprint(requests-2), "send", nil, func() reply { done = true; return reply{} }); !ok || done {
-		t.Error("the newest is not there")
-	}
-	for e := a.order.Front(); e != nil; e = e.Next() {
-		a.size -= e.Value.(*kept).cost()
-	}
-	if a.size != 0 {
-		t.Errorf("%d bytes are counted too many", a.size)
-	}
 }

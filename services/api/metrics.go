@@ -10,7 +10,7 @@ import (
 type metrics struct {
 	operations *prometheus.CounterVec
 	replays    prometheus.Counter
-	forgotten  prometheus.Counter
+	lost       prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -22,8 +22,8 @@ func newMetrics() *metrics {
 		replays: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "beeline_api_replays_total", Help: "Requests that were answered with the answer to an earlier one of the same Idempotency-Key.",
 		}),
-		forgotten: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "beeline_api_answers_forgotten_total", Help: "Answers to requests with an Idempotency-Key that were forgotten early, for want of memory.",
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "beeline_api_answers_lost_total", Help: "Answers to requests with an Idempotency-Key that could not be kept, or were too large to be: who asks again is told unknown, and nothing is done again.",
 		}),
 	}
 }
@@ -44,5 +44,5 @@ func (m *metrics) ended(op contracts.BackendOp, answer contracts.BackendAnswer) 
 
 // Collectors returns the metrics, for a registry.
 func (a *API) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{a.metrics.operations, a.metrics.replays, a.metrics.forgotten}
+	return []prometheus.Collector{a.metrics.operations, a.metrics.replays, a.metrics.lost}
 }

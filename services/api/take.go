@@ -42,7 +42,7 @@ func (a *API) Take(ctx context.Context, op contracts.BackendOp, h http.Header, b
 	}
 	took := a.carry(func() {
 		defer a.leave(c)
-		answer(a.guarded(ctx, &request{c, id}, op, body, h.Values(IdempotencyHeader)))
+		answer(a.guarded(ctx, &request{c, id}, op, body, h.Values(contracts.IdempotencyHeader)))
 	})
 	if !took {
 		a.leave(c)

@@ -38,21 +38,14 @@ type Event struct {
 	Msg     json.RawMessage `json:"msg,omitempty"`     // of undelivered: as the client would have got it
 }
 
-// batch is the body of a post.
-type batch struct {
-	Cluster string  `json:"cluster"`
-	Node    string  `json:"node"`
-	Events  []Event `json:"events"`
-}
-
 // Bounds of what waits to be told, and of one post.
 const (
 	maxWaiting      = 10_000
 	maxWaitingBytes = 8 << 20
 	maxBatch        = 500
-	maxBatchBytes   = 1 << 20
-	eventCost       = 128 // bytes, besides the message
-	maxTries        = 10  // posts of one batch: one to three minutes
+	maxBatchBytes   = 1 << 20 // of the body, all of it
+	eventCost       = 128     // bytes of memory, besides the message
+	maxTries        = 10      // posts of one batch: one to three minutes
 )
 
 // EventsStats counts events by what became of them. Their sum is the events, less those that wait.
@@ -142,15 +135,15 @@ func (e *Events) Close(ctx context.Context) {
 	e.mu.Unlock()
 	e.stop()
 	<-e.stopped
-	for next := e.next(); len(next) > 0; next = e.next() {
-		if ctx.Err() != nil || e.try(ctx, next) != nil {
+	for body, n := e.next(); n > 0; body, n = e.next() {
+		if ctx.Err() != nil || e.try(ctx, body) != nil {
 			e.mu.Lock()
 			e.dropped.Add(uint64(len(e.waiting)))
 			e.waiting = nil
 			e.mu.Unlock()
 			break
 		}
-		e.took(len(next))
+		e.took(n)
 	}
 	e.post.close()
 }
@@ -163,22 +156,44 @@ func (e *Events) run(ctx context.Context) {
 			return
 		case <-e.wake:
 		}
-		for next := e.next(); len(next) > 0 && ctx.Err() == nil; next = e.next() {
-			e.tell(ctx, next)
+		for body, n := e.next(); n > 0 && ctx.Err() == nil; body, n = e.next() {
+			e.tell(ctx, body, n)
 		}
 	}
 }
 
-// next returns the first of what waits. It goes on waiting until took says that it was told, or given up.
-func (e *Events) next() []Event {
+// next returns the body of the next post, and how many of those that wait it tells of, the first ones. They go on waiting until
+// took says that they were told, or given up.
+func (e *Events) next() (body []byte, n int) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	n, size := 0, 0
-	for n < min(len(e.waiting), maxBatch) && (n == 0 || size+len(e.waiting[n].Msg) <= maxBatchBytes) {
-		size += len(e.waiting[n].Msg)
-		n++
+	n = min(len(e.waiting), maxBatch)
+	first := e.waiting[:n:n]
+	e.mu.Unlock()
+	return e.encode(first)
+}
+
+// encode makes the body of a post of the first of these events, of as many as it has room for: at least one, which is no larger
+// than that, since its message was a frame. There is no body if the first is no JSON.
+func (e *Events) encode(events []Event) ([]byte, int) {
+	body := fmt.Appendf(nil, `{"cluster":%q,"node":%q,"events":[`, e.cfg.Cluster, e.cfg.Node) // these need no escapes
+	const end = "]}"
+	var one bytes.Buffer
+	enc := json.NewEncoder(&one)
+	enc.SetEscapeHTML(false)
+	for i := range events {
+		one.Reset()
+		err := enc.Encode(&events[i])
+		switch {
+		case err != nil && i == 0:
+			return nil, 1
+		case err != nil, i > 0 && len(body)+len(",")+one.Len()+len(end) > maxBatchBytes:
+			return append(body, end...), i
+		case i > 0:
+			body = append(body, ',')
+		}
+		body = append(body, one.Bytes()...)
 	}
-	return e.waiting[:n:n]
+	return append(body, end...), len(events)
 }
 
 // forget takes the first n from what waits.
@@ -198,27 +213,27 @@ func (e *Events) took(n int) {
 	e.forget(n)
 }
 
-// tell posts events until the backend takes them, says that it never will, or all tries have failed; or until ctx ends: then
+// tell posts n events until the backend takes them, says that it never will, or all tries have failed; or until ctx ends: then
 // they wait for Close.
-func (e *Events) tell(ctx context.Context, events []Event) {
+func (e *Events) tell(ctx context.Context, body []byte, n int) {
 	bound := e.cfg.First
 	for tries := 1; ; tries++ {
-		err := e.try(ctx, events)
+		err := e.try(ctx, body)
 		if err == nil {
-			e.took(len(events))
+			e.took(n)
 			return
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		if tries == maxTries || errors.Is(err, errRefused) {
-			e.cfg.Logger.Warn("events: the backend did not take them, and they are lost", slog.Int("events", len(events)), slog.Any("error", err))
-			e.failed.Add(uint64(len(events)))
-			e.forget(len(events))
+			e.cfg.Logger.Warn("events: the backend did not take them, and they are lost", slog.Int("events", n), slog.Any("error", err))
+			e.failed.Add(uint64(n))
+			e.forget(n)
 			return
 		}
 		if tries == 1 {
-			e.cfg.Logger.Warn("events: the backend did not take them; they are tried again", slog.Int("events", len(events)), slog.Any("error", err))
+			e.cfg.Logger.Warn("events: the backend did not take them; they are tried again", slog.Int("events", n), slog.Any("error", err))
 		}
 		// Half of the bound at least: what fails at once does not need ten tries within a second.
 		timer := time.NewTimer(bound/2 + rand.N(bound/2+1))
@@ -236,16 +251,13 @@ func (e *Events) tell(ctx context.Context, events []Event) {
 var errRefused = errors.New("the backend refuses them")
 
 // try posts events once. Any status of 200 to 299 says that the backend took them.
-func (e *Events) try(ctx context.Context, events []Event) error {
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(batch{e.cfg.Cluster, e.cfg.Node, events}); err != nil {
-		return fmt.Errorf("%w: %w", errRefused, err)
+func (e *Events) try(ctx context.Context, body []byte) error {
+	if len(body) == 0 {
+		return fmt.Errorf("%w: it is no JSON", errRefused)
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
-	status, err := e.post.post(ctx, body.Bytes())
+	status, err := e.post.post(ctx, body)
 	switch {
 	case err != nil:
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,14 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+// batch is the body of a post.
+type batch struct {
+	Cluster string  `json:"cluster"`
+	Node    string  `json:"node"`
+	Events  []Event `json:"events"`
+	size    int64   // bytes of it all
+}
 
 // backendFake answers posts without sockets, so that time can be fake.
 type backendFake func(b batch) int
@@ -24,6 +33,7 @@ func (f backendFake) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
 		return nil, err
 	}
+	b.size = r.ContentLength
 	status := f(b)
 	if status == 0 {
 		return nil, errAway
@@ -76,6 +86,53 @@ func TestEventsAreToldInOrderManyAtATimeAndTriedAgain(t *testing.T) {
 		if x.Client != strconv.Itoa(i) || x.ID != "a1-7-"+strconv.Itoa(i+1) || x.AtMS == 0 || string(x.Msg) != `{"from":"a","data":"<1> "}` {
 			t.Fatalf("the %dth is %+v %s", i, x, x.Msg)
 		}
+	}
+}
+
+// The largest events that there are come in messages of 512 KiB; the largest posts have many that are small.
+func TestAPostIsNoLargerThanAMebibyte(t *testing.T) {
+	t.Parallel()
+	const mebibyte = 1 << 20
+	for _, size := range []int{2, 1900, 2048, 100 << 10, 512 << 10} {
+		var sizes []int64
+		msg := json.RawMessage(`"` + strings.Repeat("<", size-2) + `"`) // 3 bytes more if it were escaped
+		events := min(2*maxBatch, 4*mebibyte/(size+300))
+		stats := tell(t, func(b batch) int {
+			sizes = append(sizes, b.size)
+			if b.Cluster != "a" || b.Node != "a1" {
+				t.Errorf("of %q %q", b.Cluster, b.Node)
+			}
+			return 200
+		}, func(e *Events) {
+			for range events {
+				e.Tell(Event{Event: "undelivered", Client: strings.Repeat("c", 128), Session: strings.Repeat("0", 32), Msg: msg})
+			}
+			<-time.After(time.Minute)
+		})
+		largest := slices.Max(sizes)
+		if stats != (EventsStats{Told: uint64(events)}) || largest > mebibyte {
+			t.Errorf("messages of %d: %+v, a post of %d bytes", size, stats, largest)
+		}
+		if full := int64(mebibyte - size - 400); size >= 2048 && largest < full {
+			t.Errorf("messages of %d: posts of %d bytes, which have room for another", size, largest)
+		}
+	}
+}
+
+func TestAnEventThatIsNoJSONIsLostAlone(t *testing.T) {
+	t.Parallel()
+	stats := tell(t, func(batch) int { return 200 }, func(e *Events) {
+		for i := range 5 {
+			x := Event{Msg: json.RawMessage(`1`)}
+			if i%2 == 0 {
+				x.Msg = json.RawMessage(`}`)
+			}
+			e.Tell(x)
+		}
+		<-time.After(time.Minute)
+	})
+	if stats != (EventsStats{Told: 2, Failed: 3}) {
+		t.Errorf("%+v", stats)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/beeline-rt/beeline/services/api"
 	"github.com/beeline-rt/beeline/services/apikey"
 	"github.com/beeline-rt/beeline/services/edge"
+	"github.com/beeline-rt/beeline/services/presence"
 	"github.com/beeline-rt/beeline/services/token"
 )
 
@@ -32,9 +33,12 @@ type APIKey struct {
 	From    []string    // patterns: names that it may send and publish as
 	Clients []string    // patterns: clients that it may send to, ask for, disconnect and make tokens for
 	Groups  []string    // patterns: groups that it may publish to and ask for the members of
-	Rate    float64     // operations per second on this node; 0: no limit
-	Burst   int         // operations at once; 0: as many as one request may ask for
+	Rate    float64     // operations per second on this node, at most 1,000,000; 0: [api.DefaultRate]
+	Burst   int         // operations at once, at most 1,000,000; 0: [api.DefaultBurst]
 }
+
+// maxAPIRate bounds what a key may be allowed: more than any node can do. There is no key without a limit.
+const maxAPIRate = 1_000_000
 
 func (c *Config) validateAPI() error {
 	switch {
@@ -83,11 +87,8 @@ func (k APIKey) key() (api.Key, error) {
 			return made, fmt.Errorf("%s: %q is no scope: there are %v", k.Name, s, api.Scopes)
 		}
 	}
-	if k.Rate < 0 || k.Burst < 0 {
-		return made, fmt.Errorf("%s: rate and burst must not be negative", k.Name)
-	}
-	if made.Burst == 0 {
-		made.Burst = contracts.MaxBroadcast
+	if !(k.Rate >= 0 && k.Rate <= maxAPIRate) || k.Burst < 0 || k.Burst > maxAPIRate { // a rate may be no number, which is in no order
+		return made, fmt.Errorf("%s: rate and burst must be from 0 to %d; 0 stands for the default", k.Name, maxAPIRate)
 	}
 	for _, p := range []struct {
 		name string
@@ -123,7 +124,7 @@ func (n *Node) newAPI() (*api.API, error) {
 	if n.cfg.APIListen == "" && !n.cfg.APINATS {
 		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
-	o := api.Options{Cluster: n.cfg.Cluster, Edge: n.edge, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
+	o := api.Options{Cluster: n.cfg.Cluster, Edge: n.edge, Answers: n.dir, MaxData: n.cfg.Edge.MaxFrame, Logger: n.log}
 	tokens := false
 	for _, k := range n.cfg.APIKeys {
 		made, err := k.key()
@@ -210,7 +211,10 @@ func (n *Node) APIURL() string {
 	return scheme + n.http.API.Listener.Addr().String()
 }
 
-var _ api.Edge = (*edge.Edge)(nil)
+var (
+	_ api.Edge    = (*edge.Edge)(nil)
+	_ api.Answers = (*presence.Directory)(nil)
+)
 
 // issuer makes tokens that this node takes.
 type issuer struct {

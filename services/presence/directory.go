@@ -42,6 +42,7 @@ type Directory struct {
 	restored chan struct{}
 	corpses  chan corpse
 	wake     chan struct{} // has the lease renewed at once
+	named    chan struct{} // places for calls about named requests
 
 	standing atomic.Int32 // a standing
 	trust    trust
@@ -65,7 +66,7 @@ func Open(ctx context.Context, cfg Config) (*Directory, error) {
 	d := &Directory{
 		cfg: cfg, log: cfg.Logger, leases: newLeases(cfg.LeaseTTL),
 		lost: make(chan struct{}), restored: make(chan struct{}, 1), corpses: make(chan corpse, pruneQueue),
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}), named: make(chan struct{}, namedCalls),
 	}
 	d.client = cfg.Redis.open(d.greet)
 	if err := d.check(ctx); err != nil {

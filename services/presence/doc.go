@@ -27,5 +27,7 @@
 //     it does not find as [ErrUncertain], until LeaseTTL after it has its lease again, in which the others write their
 //     entries again. It goes by its own lease: writes that a failover lost while the lease survived it, or in a Redis
 //     Cluster those of another master, it does not notice.
+//   - One string per named request of a backend says for a while what became of it (see named.go): of all who begin it, one
+//     carries it out, unless Redis loses what it acknowledged.
 //   - Connect, Disconnect and Lookup return within twice [Redis].Timeout, whatever Redis does.
 package presence

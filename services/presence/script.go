@@ -32,6 +32,10 @@ var (
 	originSource string
 	//go:embed script/bind.lua
 	bindSource string
+	//go:embed script/begin.lua
+	beginSource string
+	//go:embed script/end.lua
+	endSource string
 
 	connectScript    = newScript(connectSource)
 	disconnectScript = newScript(disconnectSource)
@@ -42,8 +46,13 @@ var (
 	releaseScript    = newScript(releaseSource)
 	originScript     = newScript(originSource)
 	bindScript       = newScript(bindSource)
+	beginScript      = newScript(beginSource)
+	endScript        = newScript(endSource)
 
-	scripts = []script{connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript, originScript, bindScript}
+	scripts = []script{
+		connectScript, disconnectScript, lookupScript, pruneScript, acquireScript, renewScript, releaseScript, originScript, bindScript,
+		beginScript, endScript,
+	}
 )
 
 type script struct{ source, sha string }

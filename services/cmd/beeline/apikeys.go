@@ -60,11 +60,11 @@ func readAPIKeys(path string) ([]node.APIKey, error) {
 // apikeyCmd makes the key of a backend.
 type apikeyCmd struct {
 	Name    string   `name:"name" required:"" placeholder:"NAME" help:"What it is called in logs."`
-	Scopes  []string `name:"scopes" required:"" placeholder:"SCOPE" help:"What it may be used for: send, publish, presence, members, disconnect, tokens. Repeat it for more, as all lists here."`
+	Scopes  []string `name:"scopes" required:"" placeholder:"SCOPE" help:"What it may be used for: send, publish, presence, members, disconnect, tokens (for its clients, whatever those tokens allow). Repeat it for more, as all lists here."`
 	From    []string `name:"from" placeholder:"PATTERN" help:"Names that it may send and publish as, such as shop or shop-*."`
 	Clients []string `name:"clients" placeholder:"PATTERN" help:"Clients that it may send to, ask for, disconnect and make tokens for; * is all."`
 	Groups  []string `name:"groups" placeholder:"PATTERN" help:"Groups that it may publish to and ask for the members of; * is all."`
-	Rate    float64  `name:"rate" placeholder:"N" help:"Operations per second, on each edge; a message to many counts once for each. Not given: no limit."`
+	Rate    float64  `name:"rate" placeholder:"N" help:"Operations per second, on each edge; a message to many counts once for each. Not given: 1000. Who needs more says so: no key is without a limit."`
 	Burst   int      `name:"burst" placeholder:"N" help:"Operations that it may ask for at once after it was quiet. Not given: 1000."`
 	Out     string   `name:"out" placeholder:"FILE" help:"File of keys to append the line to. Not given: it is printed after the key."`
 }

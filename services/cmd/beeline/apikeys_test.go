@@ -71,6 +71,10 @@ func TestAFileOfKeysThatIsWrongIsRefused(t *testing.T) {
 		"- {name: a, sha256: " + hash + "}":      "no scopes",
 		strings.Replace(line, "send", "sing", 1): "sing",
 		strings.Replace(line, "}", ", from: [a b]}", 1): "from",
+		strings.Replace(line, "}", ", rate: .inf}", 1):  "rate and burst",
+		strings.Replace(line, "}", ", rate: .nan}", 1):  "rate and burst",
+		strings.Replace(line, "}", ", rate: 2e6}", 1):   "rate and burst",
+		strings.Replace(line, "}", ", burst: -1}", 1):   "rate and burst",
 	} {
 		file := filepath.Join(t.TempDir(), "keys.yaml")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {

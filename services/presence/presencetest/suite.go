@@ -44,7 +44,7 @@ func RunInBubbles(t *testing.T, start func(t *testing.T) Backend) {
 
 func each(t *testing.T, try func(*testing.T, func(*world))) {
 	t.Helper()
-	for _, promises := range []map[string]func(*world){sessionPromises, watchPromises, leasePromises, damagePromises, bindingPromises} {
+	for _, promises := range []map[string]func(*world){sessionPromises, watchPromises, leasePromises, damagePromises, bindingPromises, namedPromises} {
 		for _, name := range slices.Sorted(maps.Keys(promises)) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
