@@ -20,7 +20,7 @@ type benchCheckCmd struct {
 
 // Help is the text between the usage and the flags.
 func (*benchCheckCmd) Help() string {
-	return "Short runs of direct, fanout and idle with --self and --floor. Their ratios to the floor are compared with a file" +
+	return "Short runs of direct, fanout, calls and idle with --self and --floor. Their ratios to the floor are compared with a file" +
 		" that is kept with the source; one that is 25 % worse is a failure. It takes about three minutes, and wants a machine" +
 		" that does nothing else."
 }
@@ -31,6 +31,7 @@ func (c *benchCheckCmd) cases() []bench.Case {
 	direct := bench.Direct{Pairs: 200, Size: 128, Window: 16, Batch: true, Warm: warm, For: c.For}
 	quiet := bench.Direct{Pairs: 200, Size: 128, Rate: 5000, Burst: 1, Warm: warm, For: c.For}
 	fanout := bench.Fanout{Members: 1000, Size: 128, Rate: 20, Warm: warm, For: c.For}
+	calls := bench.Calls{Service: "bench", Connections: 50, Window: 16, Keys: 1000, Size: 128, Instances: 3, Warm: warm, For: c.For}
 	idle := bench.Idle{Connections: 5000, Settle: c.For, For: time.Second}
 	cpu := func(name, floor string) []bench.Ratio {
 		return []bench.Ratio{{Name: name, Figure: "cpu_us_per_delivery", Floor: floor}}
@@ -39,6 +40,7 @@ func (c *benchCheckCmd) cases() []bench.Case {
 		{Name: "direct, saturated", Work: direct, Ratios: cpu("cpu_to_write", "floor_write_us")},
 		{Name: "direct, 5000/s", Work: quiet, Ratios: cpu("cpu_to_floor", "floor_us_per_delivery")},
 		{Name: "fanout, 1000 members", Work: fanout, Ratios: cpu("cpu_to_floor", "floor_us_per_delivery")},
+		{Name: "calls, 50 connections", Work: calls, Ratios: []bench.Ratio{{Name: "cpu_to_request", Figure: "cpu_us_per_call", Floor: "floor_request_us"}}},
 		{Name: "idle, 5000 connections", Work: idle, Ratios: []bench.Ratio{
 			{Name: "connect", Figure: "connect_cpu_us", Floor: "floor_connect_us"},
 			{Name: "rss", Figure: "rss_kib_per_connection", Floor: "floor_rss_kib"},
@@ -99,6 +101,9 @@ func (c *benchCheckCmd) measure(ctx context.Context, p *process) (bench.Baseline
 	measured := bench.Baseline{}
 	for _, one := range c.cases() {
 		f := benchFlags{Self: true, Floor: true, Edges: 2, Rounds: c.Rounds, For: c.For}
+		if calls, are := one.Work.(bench.Calls); are {
+			f.service, f.instances = calls.Service, calls.Instances
+		}
 		report, err := f.measure(ctx, p, one.Work, nil)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", one.Name, err)
