@@ -114,3 +114,71 @@ func statistics(t *testing.T, url, service string, n int) (requests int, whos ma
 	}
 	return requests, whos
 }
+
+func TestAnswersGoToInboxesAndNowhereElse(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	offering := brokertest.Connect(t, url)
+	offer, err := offering.Offer(t.Context(), broker.OfferConfig{
+		Name: "calc", Subjects: map[string]contracts.Subject{"double": "a.double"},
+		Handle: func(_ string, r *broker.Request) {
+			if err := r.Answer(nil, r.Data); err != nil {
+				t.Error(err)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer offer.Close(context.WithoutCancel(t.Context()))
+	nc, err := nats.Connect(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	all, err := nc.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Those who may only ask are not to speak through those who answer: a node believes who tells it that an instance is missed.
+	inbox := nats.NewInbox()
+	for _, reply := range []string{"a.missed.orders.i-1.7", "a.rollcall", "b.node.b1.0", "$JS.API.STREAM.DELETE.x", inbox} {
+		if err := nc.PublishRequest("a.double", reply, []byte(reply)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for {
+		m, err := all.NextMsg(20 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Subject == inbox {
+			return
+		}
+		if m.Subject != "a.double" {
+			t.Errorf("it was answered to %s", m.Subject)
+		}
+	}
+}
+
+func TestWhatIsOfferedIsClosedAtOnceWhileThereIsNoConnection(t *testing.T) {
+	t.Parallel()
+	server := brokertest.New(t)
+	link := brokertest.NewLink(t, server.URL())
+	conn := brokertest.Connect(t, "nats://"+link.Addr())
+	offer, err := conn.Offer(t.Context(), broker.OfferConfig{
+		Name: "calc", Subjects: map[string]contracts.Subject{"double": "a.double"}, Handle: func(string, *broker.Request) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link.Cut()
+	for conn.Connected() {
+		<-time.After(time.Millisecond)
+	}
+	began := time.Now()
+	offer.Close(t.Context())
+	if took := time.Since(began); took > 1500*time.Millisecond {
+		t.Errorf("it took %v, for which the drain of the node waits", took)
+	}
+}
