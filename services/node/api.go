@@ -187,15 +187,18 @@ func (n *Node) retireAPI(ctx context.Context) {
 
 // stopAPI lets requests of backends end that are under way, while the edge can still carry them out.
 func (n *Node) stopAPI(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, apiStopTime)
+	ending, cancel := context.WithTimeout(ctx, apiStopTime)
 	defer cancel()
-	n.retireAPI(ctx)
-	n.http.API.Shutdown(ctx)
+	n.retireAPI(ending)
+	n.http.API.Shutdown(ending)
 	if n.api != nil {
-		n.api.Close(ctx)
+		n.api.Close(ending)
 	}
 	if n.endAPI != nil {
-		n.endAPI()
+		n.endAPI() // what has not ended is told unknown, which takes a moment, NATS and Redis
+		ended, cancel := context.WithTimeout(ctx, apiStopTime/2)
+		defer cancel()
+		n.api.Close(ended)
 	}
 }
 
