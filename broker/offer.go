@@ -80,6 +80,9 @@ func isInbox(reply string) bool { return strings.HasPrefix(reply, "_") }
 
 // Close takes no more requests, and returns when the server knows it. What has come is still handed over, and can be answered. ctx bounds it.
 func (o *Offer) Close(ctx context.Context) {
+	if o.service.Stopped() {
+		return
+	}
 	_ = o.service.Stop() // fails without a connection only, by which nothing would come
 	if !o.conn.Connected() {
 		return

@@ -12,6 +12,8 @@ import (
 // ErrLarge is returned by whoever cannot pass on an answer for its size.
 var ErrLarge = errors.New("the answer is too large")
 
+var errLarge = refusal(contracts.CodeInternal, "it was carried out, but the answer is larger than one message may be: ask for less at once")
+
 // Take answers a request that has not come over HTTP, but has the headers, in any spelling, and the body of one that has. It does not wait: send is called with the
 // answer, once and on any goroutine, and once more with a smaller one when it returns an error that wraps [ErrLarge]. ctx is for what is done;
 // there is a bound of time as over HTTP.
@@ -30,7 +32,7 @@ func (a *API) Take(ctx context.Context, op contracts.BackendOp, as map[string][]
 	answer := func(r reply) {
 		err := out(r)
 		if errors.Is(err, ErrLarge) {
-			err = out(a.render(op, failed(refusal(contracts.CodeInternal, "it was carried out, but the answer is larger than one message may be: ask for less at once"))))
+			err = out(reply{status: statuses[contracts.CodeInternal], body: encode(failed(errLarge))}) // it was counted as what it is
 		}
 		if err != nil {
 			a.opts.Logger.Debug("api: an answer was not sent", slog.String("request", id), slog.Any("error", err))

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/beeline-rt/beeline/contracts"
 )
 
@@ -38,5 +41,36 @@ func TestOverNATSHeadersCountInAnySpellingAsOverHTTP(t *testing.T) {
 	}
 	if code, _ := take(map[string][]string{"Beeline-Api-Key": {"key"}, "Idempotency-Key": {"x"}, "idempotency-key": {"y"}}); code != http.StatusBadRequest {
 		t.Error("two names:", code)
+	}
+}
+
+func TestAnAnswerThatIsTooLargeToSendIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	a, _ := begin(&edgeFake{})
+	var bodies []string
+	a.Take(t.Context(), contracts.BackendSend, map[string][]string{"Beeline-Api-Key": {"key"}}, []byte(aSend), func(_ int, _ http.Header, body []byte) error {
+		bodies = append(bodies, string(body))
+		if len(bodies) == 1 {
+			return ErrLarge
+		}
+		return nil
+	})
+	a.taken.Wait()
+	if len(bodies) != 2 || !strings.Contains(bodies[0], `"delivered"`) || !strings.Contains(bodies[1], "it was carried out") {
+		t.Fatal(bodies)
+	}
+	all := make(chan prometheus.Metric, 10)
+	a.metrics.operations.Collect(all)
+	close(all)
+	n := 0.0
+	for m := range all {
+		var d dto.Metric
+		if err := m.Write(&d); err != nil {
+			t.Error(err)
+		}
+		n += d.GetCounter().GetValue()
+	}
+	if n != 1 {
+		t.Errorf("one operation has ended %v times", n)
 	}
 }

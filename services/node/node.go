@@ -249,8 +249,8 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) halt(ctx context.Context) {
 	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTime+n.cfg.StopTime/2)
 	n.edge.Refuse() // readyz says no from here on
-	n.retireAPI(drain)
 	n.dir.Announce()
+	n.retireAPI(drain) // which may wait for NATS
 	n.edge.Drain(drain, n.cfg.DrainTime)
 	cancel()
 	n.abandon(ctx)
