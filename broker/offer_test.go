@@ -167,6 +167,31 @@ func TestAnswersGoToInboxesAndNowhereElse(t *testing.T) {
 	}
 }
 
+func TestRequestsThatAreDroppedAreCounted(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	offering, asking := brokertest.Connect(t, url), brokertest.Connect(t, url)
+	over := make(chan struct{})
+	offer, err := offering.Offer(t.Context(), broker.OfferConfig{
+		Name: "calc", Subjects: map[string]contracts.Subject{"double": "a.double"}, Handle: func(string, *broker.Request) { <-over },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer offer.Close(context.WithoutCancel(t.Context()))
+	defer close(over)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for ctx.Err() == nil && offering.Slow() == 0 {
+		asked, enough := context.WithTimeout(ctx, time.Microsecond) // nobody waits for an answer
+		_, _, _ = asking.Request(asked, "a.double", nil, nil)
+		enough()
+	}
+	if offering.Slow() == 0 {
+		t.Error("nothing is dropped, or nobody says so")
+	}
+}
+
 func TestWhatIsOfferedIsClosedAtOnceWhileThereIsNoConnection(t *testing.T) {
 	t.Parallel()
 	server := brokertest.New(t)
