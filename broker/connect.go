@@ -145,6 +145,9 @@ func (c *Conn) change() {
 // Reconnects counts how often the connection was lost and made again.
 func (c *Conn) Reconnects() uint64 { return c.reconnects.Load() }
 
+// Slow counts how often a subscription could not keep up, so that messages were dropped.
+func (c *Conn) Slow() uint64 { return c.slow.Load() }
+
 // Close ends the connection at once. What was published before is flushed if the server takes it within a second.
 func (c *Conn) Close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

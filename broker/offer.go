@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
@@ -44,7 +45,7 @@ const offerGroup = "offer"
 
 const pendingRequests = 1 << 10 // of one endpoint; nats.go drops what is more, and whoever asked has no answer
 
-// Offer has requests answered. It returns when the server knows it.
+// Offer has requests answered, of those that want to be told in an inbox. It returns when the server knows it.
 func (c *Conn) Offer(ctx context.Context, cfg OfferConfig) (*Offer, error) {
 	service, err := micro.AddService(c.nc, micro.Config{
 		Name: cfg.Name, Version: serviceVersion, Description: cfg.Description, Metadata: cfg.Metadata, QueueGroup: offerGroup,
@@ -55,7 +56,7 @@ func (c *Conn) Offer(ctx context.Context, cfg OfferConfig) (*Offer, error) {
 	o := &Offer{c, service}
 	for endpoint, subject := range cfg.Subjects {
 		err := service.AddEndpoint(endpoint, micro.HandlerFunc(func(q micro.Request) {
-			if q.Reply() != "" { // else nobody wants to know
+			if isInbox(q.Reply()) { // else nobody wants to know
 				cfg.Handle(endpoint, &Request{Header: q.Headers(), Data: q.Data(), conn: c, reply: q.Reply()})
 			}
 		}), micro.WithEndpointSubject(string(subject)), micro.WithEndpointPendingLimits(pendingRequests, pendingBytes))
@@ -73,9 +74,19 @@ func (c *Conn) Offer(ctx context.Context, cfg OfferConfig) (*Offer, error) {
 	return o, nil
 }
 
+// isInbox tells whether a subject is one to answer to: none of Beeline's or NATS's own. Whoever may ask could else have this node write
+// wherever it may, and they not.
+func isInbox(reply string) bool { return strings.HasPrefix(reply, "_") }
+
 // Close takes no more requests, and returns when the server knows it. What has come is still handed over, and can be answered. ctx bounds it.
 func (o *Offer) Close(ctx context.Context) {
+	if o.service.Stopped() {
+		return
+	}
 	_ = o.service.Stop() // fails without a connection only, by which nothing would come
+	if !o.conn.Connected() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	_ = o.conn.nc.FlushWithContext(ctx)

@@ -30,7 +30,7 @@ func BackendSubject(c ClusterName, op BackendOp) Subject {
 	return Subject(string(c) + ".api." + string(op))
 }
 
-// Headers of what backends ask, over HTTP and, written like this, over NATS.
+// Headers of what backends ask, over HTTP and NATS.
 const (
 	// BackendKeyHeader carries the backend's key.
 	BackendKeyHeader = "Beeline-Api-Key"

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/broker/brokertest"
@@ -174,5 +175,49 @@ func TestAnAnswerThatNATSDoesNotTakeIsSaidToBeTooLarge(t *testing.T) {
 	}
 	if status, text := ask(t, f.Nodes[0], "batch", large); status != http.StatusOK || len(text) < 1<<20 {
 		t.Error("over HTTP:", status, len(text))
+	}
+}
+
+func TestWhatBackendsHaveAskedOfANodeThatStopsIsAnsweredAndRemembered(t *testing.T) {
+	t.Parallel()
+	f := fleet.New(t, 2, withAPI(), fleet.Configure(func(c *node.Config) {
+		c.APINATS = c.Node == "a1"
+		c.Edge.AckTimeout = 8 * time.Second
+	}))
+	n, far := f.Nodes[0], f.Nodes[1]
+	f.Dial(1, "bob")
+	far.NATSLink.Freeze() // which has bob: the request does not end by itself before its node has stopped
+	conn := brokertest.Connect(t, f.NATS.URL())
+	const requests = 24 // more than go to Redis at a time
+	answers := make(chan string, requests)
+	go func() {
+		body := "nothing" // it ends here if there is no answer
+		defer func() { answers <- body }()
+		_, body = ask(t, n, "send", aNamedSend, "Idempotency-Key: x0")
+	}()
+	for i := 1; i < requests; i++ {
+		go func() {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), fleet.Patience)
+			defer cancel()
+			header := map[string][]string{"Beeline-Api-Key": {backendKey}, "Idempotency-Key": {fmt.Sprint("x", i)}}
+			_, body, err := conn.Request(ctx, "a.api.send", header, []byte(aNamedSend))
+			answers <- fmt.Sprint(string(body), err)
+		}()
+	}
+	fleet.Eventually(t, "the requests are under way", func() bool {
+		read, _ := n.Outcomes()
+		return read == requests
+	})
+	n.RedisLink.Delay(100 * time.Millisecond) // so that it takes a while to keep the answers
+	n.Stop(t)
+	far.NATSLink.Restore()
+	const unknown = `{"error":{"code":"unknown"`
+	for i := range requests {
+		if got := <-answers; !strings.HasPrefix(got, unknown) {
+			t.Error("a backend is told:", got)
+		}
+		if _, entry := entryOf(t, f, fmt.Sprint("x", i)); !strings.Contains(entry, " 504 "+unknown) {
+			t.Errorf("of a request is kept: %q", entry)
+		}
 	}
 }

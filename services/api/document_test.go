@@ -46,7 +46,7 @@ func TestTheDocumentHasWhatTheHandlersServeAndNothingElse(t *testing.T) {
 		t.Errorf("served: %q\ntold:   %q", want, told)
 	}
 	// What is told is served, by the handler itself: without a key, 401 is from an operation, and 404 from none.
-	h := api.New(api.Options{}).Handler()
+	h := api.New(api.Options{}).Handler(t.Context())
 	for _, each := range append(told, "POST /v1/nothing") {
 		method, path, _ := strings.Cut(each, " ")
 		w := httptest.NewRecorder()

@@ -55,12 +55,12 @@ func Operations() []contracts.BackendOp {
 // DocumentPath is where the description of the API is.
 const DocumentPath = "/v1/openapi.yaml"
 
-// Handler serves backends.
-func (a *API) Handler() http.Handler {
+// Handler serves backends. ctx is for what is done.
+func (a *API) Handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	for _, op := range Operations() {
 		path := "/v1/" + string(op)
-		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, op) })
+		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { a.serve(ctx, w, r, op) })
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Allow", http.MethodPost)
 			a.refuse(w, op, http.StatusMethodNotAllowed, refusal(contracts.CodeBadRequest, "ask with POST"))
@@ -77,7 +77,7 @@ func (a *API) Handler() http.Handler {
 }
 
 // serve answers one request. What it asks for goes on when its connection breaks: the backend may ask again what became of it.
-func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.BackendOp) {
+func (a *API) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, op contracts.BackendOp) {
 	id := requestID(r.Header)
 	w.Header().Set(RequestIDHeader, id)
 	c, refused := a.admit(r.Header)
@@ -91,7 +91,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, op contracts.Backend
 		a.refuse(w, op, 0, refused)
 		return
 	}
-	a.write(w, a.guarded(context.WithoutCancel(r.Context()), &request{c, id}, op, body, r.Header.Values(contracts.IdempotencyHeader)))
+	a.write(w, a.guarded(ctx, &request{c, id}, op, body, r.Header.Values(contracts.IdempotencyHeader)))
 }
 
 // guarded takes a request from its body to what is written, in a time that is bounded, also when there is a fault in what is called.

@@ -81,7 +81,6 @@ func beginWith(e *edgeFake, answers Answers) (*API, func(op, body string, header
 	a := New(Options{Edge: e, Answers: answers, MaxData: 1000, Keys: []Key{{
 		Name: "k", Hash: apikey.Of("key"), Scopes: Scopes, From: everything{}, Clients: everything{}, Groups: everything{},
 	}}})
-	h := a.Handler()
 	return a, func(op, body string, headers ...string) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodPost, "/v1/"+op, strings.NewReader(body)) //nolint:noctx // a recorder waits for nobody
 		r.Header.Set(apikey.Header, "key")
@@ -90,7 +89,7 @@ func beginWith(e *edgeFake, answers Answers) (*API, func(op, body string, header
 			r.Header.Set(name, value)
 		}
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
+		a.Handler(r.Context()).ServeHTTP(w, r)
 		return w
 	}
 }
@@ -182,7 +181,7 @@ func TestOneKeyDoesNotTakeTheRequestsOfOthers(t *testing.T) {
 		key := Key{Scopes: Scopes, From: everything{}, Clients: everything{}, Groups: everything{}}
 		slow, other := key, key
 		slow.Hash, other.Hash = apikey.Of("slow"), apikey.Of("other")
-		h := New(Options{Edge: &edgeFake{}, MaxData: 1000, Keys: []Key{slow, other}}).Handler()
+		h := New(Options{Edge: &edgeFake{}, MaxData: 1000, Keys: []Key{slow, other}}).Handler(t.Context())
 		ask := func(key string, body io.Reader) int {
 			r := httptest.NewRequest(http.MethodPost, "/v1/send", body) //nolint:noctx // a recorder waits for nobody
 			r.Header.Set(apikey.Header, key)

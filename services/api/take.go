@@ -12,10 +12,17 @@ import (
 // ErrLarge is returned by whoever cannot pass on an answer for its size.
 var ErrLarge = errors.New("the answer is too large")
 
-// Take answers a request that has not come over HTTP, but has the headers and the body of one that has. It does not wait: send is called with the
+var errLarge = refusal(contracts.CodeInternal, "it was carried out, but the answer is larger than one message may be: ask for less at once")
+
+// Take answers a request that has not come over HTTP, but has the headers, in any spelling, and the body of one that has. It does not wait: send is called with the
 // answer, once and on any goroutine, and once more with a smaller one when it returns an error that wraps [ErrLarge]. ctx is for what is done;
 // there is a bound of time as over HTTP.
-func (a *API) Take(ctx context.Context, op contracts.BackendOp, h http.Header, body []byte, send func(status int, h http.Header, body []byte) error) {
+func (a *API) Take(ctx context.Context, op contracts.BackendOp, as map[string][]string, body []byte, send func(status int, h http.Header, body []byte) error) {
+	h := http.Header{}
+	for name, values := range as { // an idempotency-key that was passed over would let a request be done twice
+		name = http.CanonicalHeaderKey(name)
+		h[name] = append(h[name], values...)
+	}
 	id := requestID(h)
 	out := func(r reply) error {
 		h := http.Header{RequestIDHeader: []string{id}}
@@ -25,7 +32,7 @@ func (a *API) Take(ctx context.Context, op contracts.BackendOp, h http.Header, b
 	answer := func(r reply) {
 		err := out(r)
 		if errors.Is(err, ErrLarge) {
-			err = out(a.render(op, failed(refusal(contracts.CodeInternal, "it was carried out, but the answer is larger than one message may be: ask for less at once"))))
+			err = out(reply{status: statuses[contracts.CodeInternal], body: encode(failed(errLarge))}) // it was counted as what it is
 		}
 		if err != nil {
 			a.opts.Logger.Debug("api: an answer was not sent", slog.String("request", id), slog.Any("error", err))

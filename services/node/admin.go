@@ -75,5 +75,6 @@ func (n *Node) register() {
 	counter("calls_strays_total", "Answers of services that nobody waits for: too late, a second one, or for a call of somebody else.", func() uint64 { return n.callBus.Stats().Strays })
 	counter("calls_dropped_total", "Answers of services dropped because this node could not keep up: their calls end with their time.", func() uint64 { return n.callBus.Stats().Dropped })
 	counter("calls_malformed_total", "Reports of service instances that were none.", func() uint64 { return n.callBus.Stats().Malformed })
+	counter("nats_slow_total", "Times that messages of a NATS subject began to be dropped because this node could not keep up; the log says which. Of requests of backends nothing else tells.", n.conn.Slow)
 	counter("nats_reconnects_total", "Times that the connection to NATS was lost and made again.", n.conn.Reconnects)
 }

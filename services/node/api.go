@@ -22,7 +22,7 @@ import (
 
 const (
 	apiTime     = 30 * time.Second // for a request of a backend and its answer; what is done for it takes a third at most
-	apiStopTime = 2 * time.Second  // for requests under way when the node stops
+	apiStopTime = 3 * time.Second  // for requests under way when the node stops; after two thirds of it they are told how far they came
 )
 
 // APIKey is the key of a backend, and what it may be used for. What no list allows is forbidden.
@@ -148,12 +148,11 @@ func (n *Node) newAPI() (*api.API, error) {
 	return api.New(o), nil
 }
 
-// offerAPI answers backends over NATS, if that is wanted.
-func (n *Node) offerAPI(ctx context.Context) (err error) {
+// offerAPI answers backends over NATS, if that is wanted. asked is for what they ask for.
+func (n *Node) offerAPI(ctx, asked context.Context) (err error) {
 	if !n.cfg.APINATS {
 		return nil
 	}
-	ctx, n.endAPI = context.WithCancel(context.WithoutCancel(ctx))
 	subjects := map[string]contracts.Subject{}
 	for _, op := range api.Operations() {
 		subjects[string(op)] = contracts.BackendSubject(n.cfg.Cluster, op)
@@ -163,7 +162,7 @@ func (n *Node) offerAPI(ctx context.Context) (err error) {
 		Metadata: map[string]string{"cluster": string(n.cfg.Cluster), "node": string(n.cfg.Node)},
 		Subjects: subjects,
 		Handle: func(op string, r *broker.Request) {
-			n.api.Take(ctx, contracts.BackendOp(op), r.Header, r.Data, func(status int, h http.Header, body []byte) error {
+			n.api.Take(asked, contracts.BackendOp(op), r.Header, r.Data, func(status int, h http.Header, body []byte) error {
 				if status != http.StatusOK {
 					broker.Refused(h, strconv.Itoa(status), http.StatusText(status))
 				}
@@ -189,13 +188,15 @@ func (n *Node) retireAPI(ctx context.Context) {
 func (n *Node) stopAPI(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, apiStopTime)
 	defer cancel()
+	if n.endAPI != nil {
+		defer n.endAPI()
+		deadline, _ := ctx.Deadline()
+		defer time.AfterFunc(time.Until(deadline)*2/3, n.endAPI).Stop() // the rest is for their answers: these take NATS and Redis
+	}
 	n.retireAPI(ctx)
 	n.http.API.Shutdown(ctx)
 	if n.api != nil {
 		n.api.Close(ctx)
-	}
-	if n.endAPI != nil {
-		n.endAPI()
 	}
 }
 

@@ -54,8 +54,8 @@ func (n *Node) listenTCP(ctx context.Context) error {
 	return nil
 }
 
-// serve starts the servers on the listeners.
-func (n *Node) serve() {
+// serve starts the servers on the listeners. ctx is for what backends ask for.
+func (n *Node) serve(ctx context.Context) {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+ClientPath, n.edge.Handler())
 	n.health(mux)
@@ -65,7 +65,7 @@ func (n *Node) serve() {
 		n.http.ServeTCP(n.edge.TakeTCP)
 	}
 	if n.http.API.Listener != nil {
-		n.http.Serve(&n.http.API, n.api.Handler(), apiTime)
+		n.http.Serve(&n.http.API, n.api.Handler(ctx), apiTime)
 	}
 	if n.http.Admin.Listener != nil {
 		n.http.Serve(&n.http.Admin, n.adminHandler(), 0) // a profile takes as long as it is asked to

@@ -45,7 +45,7 @@ type Node struct {
 	events   *hook.Events       // nil: nobody is told
 	api      *api.API           // nil: none
 	offer    *broker.Offer      // of it, over NATS; nil: none
-	endAPI   context.CancelFunc // ends what is done for that
+	endAPI   context.CancelFunc // ends what is done for backends
 	registry *prometheus.Registry
 	http     *httpserver.Server
 	cancel   context.CancelFunc
@@ -138,8 +138,10 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.edge.Start(ctx, n.bus)
 	n.register()
-	n.serve()
-	if err := n.offerAPI(ctx); err != nil {
+	asked, end := context.WithCancel(context.WithoutCancel(ctx))
+	n.endAPI = end
+	n.serve(asked)
+	if err := n.offerAPI(ctx, asked); err != nil {
 		return err
 	}
 	n.serving.Store(true)
@@ -249,8 +251,8 @@ func (n *Node) Stop(ctx context.Context) error {
 func (n *Node) halt(ctx context.Context) {
 	drain, cancel := context.WithTimeout(ctx, n.cfg.DrainTime+n.cfg.StopTime/2)
 	n.edge.Refuse() // readyz says no from here on
-	n.retireAPI(drain)
 	n.dir.Announce()
+	n.retireAPI(drain) // which may wait for NATS
 	n.edge.Drain(drain, n.cfg.DrainTime)
 	cancel()
 	n.abandon(ctx)

@@ -31,7 +31,7 @@ func (i *Instance) API(key string) *API { return NewAPI(i.conn, i.opts.Cluster, 
 // deadline: an edge may die with the request.
 //
 // The error wraps a [*contracts.Error]: the edge's, or [contracts.CodeUnavailable] when nothing was done since nobody was there,
-// or [contracts.CodeUnknown] when there was no answer in time, and it may have been done.
+// or [contracts.CodeUnknown] when there was no answer in time, or what came is none, and it may have been done.
 func (a *API) Do(ctx context.Context, op contracts.BackendOp, request any, once string, ok any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -49,20 +49,23 @@ func (a *API) Do(ctx context.Context, op contracts.BackendOp, request any, once 
 		OK    json.RawMessage  `json:"ok"`
 		Error *contracts.Error `json:"error"`
 	}{}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return fmt.Errorf("backend: the answer to %s: %w", op, err)
-	}
-	if answer.Error != nil {
+	err = json.Unmarshal(body, &answer)
+	if err == nil && answer.Error != nil {
 		return fmt.Errorf("backend: %s: %w", op, answer.Error)
 	}
-	if ok == nil {
-		return nil
+	if err == nil && len(answer.OK) == 0 {
+		err = errors.New("it has neither ok nor error")
 	}
-	if err := json.Unmarshal(answer.OK, ok); err != nil {
-		return fmt.Errorf("backend: the answer to %s: %w", op, err)
+	if err == nil && ok != nil {
+		err = json.Unmarshal(answer.OK, ok)
+	}
+	if err != nil {
+		return fmt.Errorf("backend: %s: %w: %w", op, errNoAnswer, err)
 	}
 	return nil
 }
+
+var errNoAnswer = &contracts.Error{Code: contracts.CodeUnknown, Message: "what came back is not the answer to this: it may or may not have been done"}
 
 // notAsked says what an error of the way to the edges means.
 func notAsked(err error) *contracts.Error {

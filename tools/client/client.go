@@ -193,10 +193,14 @@ func (c *Client) connect(life context.Context, target string, within time.Durati
 	ctx, cancel := context.WithTimeout(life, c.opts.ConnectTime)
 	defer cancel()
 	dial, taken := context.WithTimeout(ctx, within)
+	defer taken()
 	l, err := c.open(dial, life, target)
-	taken()
 	if err != nil {
 		return nil, contracts.Ready{}, err
+	}
+	answer := ctx
+	if overTCP(target) {
+		answer = dial // there was no upgrade that was answered: only now it shows whether it is taken
 	}
 	select {
 	case ready := <-l.ready:
@@ -208,7 +212,7 @@ func (c *Client) connect(life context.Context, target string, within time.Durati
 		}
 	case <-l.broken:
 		err = l.err
-	case <-ctx.Done():
+	case <-answer.Done():
 		err = errNotReady
 	}
 	c.shut(fmt.Errorf("%w: %w", ErrDisconnected, err)) // before waiting, as in part

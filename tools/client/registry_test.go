@@ -48,6 +48,9 @@ func (r *registry) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	for i, host := range r.hosts {
 		r.tickets++
 		e := contracts.Endpoint{URL: fmt.Sprintf("ws://%s/v1/ws?t=%d", host, r.tickets), Cluster: "a"}
+		if contracts.TransportOf(host) == contracts.RawTCP {
+			e.URL = fmt.Sprintf("%s?t=%d", host, r.tickets)
+		}
 		if i == 0 {
 			answer.Primary = e
 		} else {

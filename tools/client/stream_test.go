@@ -259,3 +259,38 @@ func TestAnAddressForAnotherTransportIsNotGoneTo(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAlternateIsTakenWhenThePrimaryTakesTCPAndHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, tcp := newServer(t, true), newStreams(t)
+		r := serveRegistry(s, "tcp://one:9000", "tcp://two:9000")
+		go func() {
+			first := tcp.accept()
+			go func() { _, _ = io.Copy(io.Discard, first) }() // it hears all, and says nothing
+			second := tcp.accept()
+			second.wants(`{"ticket":"t=2"}`)
+			second.wants(`{"auth":{"client":"alice"}}`)
+			second.say(readyLine)
+		}()
+		o := client.Options{
+			Client: "alice", ConnectTime: 9 * time.Second,
+			Registry: &client.Registry{URLs: []string{"http://registry"}, Transport: contracts.RawTCP},
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if strings.HasPrefix(addr, "registry") {
+					return s.netDial(ctx, network, addr)
+				}
+				return tcp.pipeListener.dial(ctx, network, addr)
+			},
+		}
+		start := time.Now()
+		c, err := client.Dial(t.Context(), "", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeClient(t, c)
+		if took := time.Since(start); took != 3*time.Second || len(r.asked()) != 1 {
+			t.Errorf("after %v, and %d questions", took, len(r.asked()))
+		}
+	})
+}
