@@ -167,6 +167,9 @@ func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool 
 		defer b.placing.Add(-1)
 		asked, losses := time.Now(), b.table.Losses() // before the table is asked: it may forget while its answer is on the way
 		to, sure := b.ask(d.ctx, k, was, c)
+		if was != nil && to != nil && was.id != to.id {
+			k.service.moved.Add(1)
+		}
 		if !sure {
 			asked = time.Time{}
 		}
@@ -186,9 +189,6 @@ func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Tim
 		delete(p.known, k)
 	}
 	if to != nil {
-		if e.to != nil && e.to.id != to.id {
-			k.service.moved.Add(1)
-		}
 		e.to, e.life, e.losses, e.asked = to, to.life.Load(), losses, asked
 	}
 	e.asking = false

@@ -181,3 +181,20 @@ func TestACallDoesNotWaitForTheTableLongerThanItsTime(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyThatMovesBecauseItsInstanceIsGoneIsCounted(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.reports("a", "b")
+		for want := range uint64(2) {
+			r.call(contracts.Call{Key: "k"})
+			p := r.bus.take()[0]
+			p.answer(`{"data":1}`)
+			if n := r.service().moved.Load(); n != want {
+				t.Errorf("%d keys have moved, not %d", n, want)
+			}
+			r.dead(r.service().find(p.to), "test")
+		}
+	})
+}
