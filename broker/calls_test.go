@@ -129,9 +129,8 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 		t.Error(got)
 	}
 	calls.Call(at("i"), []byte("wait"), time.Now().Add(20*time.Second), given)
-	calls.Abandon(at("other"))
-	calls.Abandon(contracts.InstanceSubject("a", "s", "i", 2)) // a later start has not the calls of this one
-	calls.Abandon(at("i"))
+	calls.Abandon([]contracts.Subject{at("other"), contracts.InstanceSubject("a", "s", "i", 2)}) // a later start has not the calls of this one
+	calls.Abandon([]contracts.Subject{at("other"), at("i")})
 	if got := <-given; got != "unsure " {
 		t.Error(got)
 	}

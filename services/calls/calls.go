@@ -23,8 +23,8 @@ import (
 type Bus interface {
 	// Call sends a call to a start of an instance; w is told what became of it, also when it could not be sent.
 	Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter)
-	// Abandon ends all calls that a start of an instance has.
-	Abandon(to contracts.Subject)
+	// Abandon ends all calls that these starts of instances have. It looks at every call there is.
+	Abandon(all []contracts.Subject)
 	// Missed tells all nodes that that start of an instance is not there.
 	Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch)
 	// Summon has an instance report; w is told if no start of it is there.
@@ -152,20 +152,29 @@ func (d *Dispatcher) watch() {
 			if now.Before(deaf) {
 				continue
 			}
-			for _, s := range *d.services.Load() {
-				probe, dead, lost := s.watch(now)
-				for _, i := range probe {
-					d.bus().Call(i.at, nil, now.Add(time.Second), probing{i})
-				}
-				for _, i := range dead {
-					d.dead(i, "it does not report")
-					d.bus().Abandon(i.at)
-				}
-				for _, i := range lost {
-					d.bus().Abandon(i.at)
-				}
-			}
+			d.look(now)
 		}
+	}
+}
+
+// look looks at all instances, and gives up what is lost.
+func (d *Dispatcher) look(now time.Time) {
+	var given []contracts.Subject
+	for _, s := range *d.services.Load() {
+		probe, dead, lost := s.watch(now)
+		for _, i := range probe {
+			d.bus().Call(i.at, nil, now.Add(time.Second), probing{i})
+		}
+		for _, i := range dead {
+			d.dead(i, "it does not report")
+			given = append(given, i.at)
+		}
+		for _, i := range lost {
+			given = append(given, i.at)
+		}
+	}
+	if len(given) > 0 {
+		d.bus().Abandon(given)
 	}
 }
 
@@ -234,7 +243,7 @@ func (idle) Call(_ contracts.Subject, _ []byte, _ time.Time, w broker.CallWaiter
 func (idle) Summon(_ contracts.ServiceName, _ contracts.InstanceID, _ time.Time, w broker.CallWaiter) {
 	w.Ended(nil, contracts.StatusUnavailable)
 }
-func (idle) Abandon(contracts.Subject)                                           {}
+func (idle) Abandon([]contracts.Subject)                                         {}
 func (idle) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
 func (idle) RollCall()                                                           {}
 func (idle) Connected() bool                                                     { return false }

@@ -32,11 +32,17 @@ type service struct {
 
 	mu        sync.Mutex
 	instances map[contracts.InstanceID]*instance // guarded by mu; of each id the start that gets the calls
-	former    []*instance                        // guarded by mu; starts that another one has replaced, and that have calls
+	former    map[start]*instance                // guarded by mu; those that another one has replaced, and that have calls
+}
+
+// start names a start of an instance.
+type start struct {
+	id    contracts.InstanceID
+	epoch contracts.Epoch
 }
 
 func newService(d *Dispatcher, name contracts.ServiceName, cfg Service) *service {
-	s := &service{dispatcher: d, name: name, cfg: cfg, instances: map[contracts.InstanceID]*instance{}}
+	s := &service{dispatcher: d, name: name, cfg: cfg, instances: map[contracts.InstanceID]*instance{}, former: map[start]*instance{}}
 	s.rule, _ = newRule(cfg.Key) // checked by Validate
 	s.open.Store(&[]*instance{})
 	s.budget.init()
@@ -126,7 +132,7 @@ func (s *service) watch(now time.Time) (probe, dead, lost []*instance) {
 			probe = append(probe, i)
 		}
 	}
-	s.former = slices.DeleteFunc(s.former, func(i *instance) bool {
+	maps.DeleteFunc(s.former, func(_ start, i *instance) bool {
 		if i.lost(now) {
 			lost = append(lost, i)
 		}

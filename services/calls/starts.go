@@ -2,7 +2,6 @@ package calls
 
 import (
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -55,11 +54,7 @@ func (s *service) started(last *instance, r contracts.Report) *instance {
 	if last != nil && last.epoch == r.Epoch {
 		return last
 	}
-	at := slices.IndexFunc(s.former, func(i *instance) bool { return i.id == r.Instance && i.epoch == r.Epoch })
-	if at < 0 {
-		return nil
-	}
-	return s.former[at]
+	return s.former[start{r.Instance, r.Epoch}]
 }
 
 // behind takes a report of a start that gets nothing: i, if it has calls. s.mu is held.
@@ -82,7 +77,7 @@ func (s *service) behind(last, i *instance, r contracts.Report) {
 
 // replaced takes note that an id has gone from one start to another, and returns whether the former has calls. s.mu is held.
 func (s *service) replaced(last, by *instance) bool {
-	s.former = slices.DeleteFunc(s.former, func(i *instance) bool { return i == by })
+	delete(s.former, start{by.id, by.epoch})
 	if last == nil {
 		return false
 	}
@@ -93,7 +88,7 @@ func (s *service) replaced(last, by *instance) bool {
 	if last.sent.Load() == 0 { // who adds a call now sees after that that it is not fit
 		return false
 	}
-	s.former = append(s.former, last)
+	s.former[start{last.id, last.epoch}] = last
 	return true
 }
 
