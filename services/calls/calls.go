@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
 )
@@ -47,6 +49,7 @@ type Dispatcher struct {
 	carrier  atomic.Pointer[Bus] // idle until there is one: reports may come while it is being opened
 	http     *http.Client
 	bindings *bindings
+	lines    *rate.Limiter   // of the log
 	ctx      context.Context // ends when the dispatcher is closed
 	cancel   context.CancelFunc
 
@@ -61,7 +64,7 @@ type Dispatcher struct {
 
 // New returns a dispatcher. Call [Dispatcher.Start] before anything else but the methods of a broker.ReportHandler. cfg must be valid.
 func New(cfg Config, t Table, log *slog.Logger) *Dispatcher {
-	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys)}
+	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys), lines: rate.NewLimiter(1, logBurst)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,14 +94,22 @@ func (d *Dispatcher) bus() Bus { return *d.carrier.Load() }
 func (d *Dispatcher) Reported(r contracts.Report, at contracts.Subject) {
 	s := (*d.services.Load())[r.Service]
 	if s == nil {
-		if s = d.add(r.Service); s == nil {
-			return
+		s = d.add(r.Service)
+	}
+	if s == nil || !s.reported(r, at) {
+		d.counters.ignored.Add(1)
+		if d.lines.Allow() {
+			d.log.Error("an instance of a service gets no calls: there are too many, or its service is configured to have addresses",
+				slog.String("service", string(r.Service)), slog.String("instance", string(r.Instance)))
 		}
 	}
-	s.reported(r, at)
 }
 
-// add takes note of a service that nobody has configured.
+// logBurst is how many lines are logged at once of what instances do, which is as often as they like; after that, it is one each second. All of it
+// is counted.
+const logBurst = 100
+
+// add takes note of a service that nobody has configured. When there are too many, those without an instance make way.
 func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	d.adding.Lock()
 	defer d.adding.Unlock()
@@ -106,10 +117,16 @@ func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	if s := old[name]; s != nil {
 		return s
 	}
-	if len(old) >= maxServices {
+	all := maps.Clone(old)
+	if len(all) >= maxServices {
+		maps.DeleteFunc(all, func(name contracts.ServiceName, s *service) bool {
+			_, configured := d.cfg.Services[name]
+			return !configured && s.deserted()
+		})
+	}
+	if len(all) >= maxServices {
 		return nil
 	}
-	all := maps.Clone(old)
 	s := newService(d, name, d.cfg.of(name))
 	all[name] = s
 	d.services.Store(&all)
@@ -183,7 +200,9 @@ func (d *Dispatcher) dead(i *instance, why string) {
 	s := i.service
 	if s.gone(i) {
 		d.counters.deaths.Add(1)
-		d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
+		if d.lines.Allow() {
+			d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
+		}
 		d.bus().Missed(s.name, i.id, i.epoch)
 	}
 }

@@ -1,9 +1,9 @@
 package calls
 
 import (
+	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +58,21 @@ func (s *service) find(id contracts.InstanceID) *instance {
 	return s.instances[id]
 }
 
+// deserted tells whether it has no instance, and nothing in flight.
+func (s *service) deserted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.instances) == 0 && len(s.former) == 0 && s.inFlight.Load() == 0
+}
+
+// admits tells whether there is room for one more instance. When there are too many, those that are gone, and have nothing, make way. s.mu is held.
+func (s *service) admits() bool {
+	if len(s.instances) >= maxInstances {
+		maps.DeleteFunc(s.instances, func(_ contracts.InstanceID, i *instance) bool { return !i.fit.Load() && i.sent.Load() == 0 })
+	}
+	return len(s.instances) < maxInstances
+}
+
 // absent waits for the word that nobody is there.
 type absent chan contracts.Status
 
@@ -74,15 +89,19 @@ func (s *service) empty(id contracts.InstanceID) bool {
 	return <-w == contracts.StatusNobody
 }
 
-// sort makes the list of those that get what is new. s.mu is held.
-func (s *service) sort() {
-	open := make([]*instance, 0, len(s.instances))
-	for i := range maps.Values(s.instances) {
-		if i.fit.Load() && !i.draining.Load() {
-			open = append(open, i)
-		}
+// list puts an instance on the list of those that get what is new, in the place of the one before it under its id, or takes that off. An instance may
+// change as often as it likes, so this does not look at the others. s.mu is held.
+func (s *service) list(i *instance) {
+	open := slices.Clone(*s.open.Load())
+	at, there := slices.BinarySearchFunc(open, i.id, func(other *instance, id contracts.InstanceID) int { return cmp.Compare(other.id, id) })
+	switch wanted := i.fit.Load() && !i.draining.Load(); {
+	case wanted && there:
+		open[at] = i
+	case wanted:
+		open = slices.Insert(open, at, i)
+	case there:
+		open = slices.Delete(open, at, at+1)
 	}
-	slices.SortFunc(open, func(a, b *instance) int { return strings.Compare(string(a.id), string(b.id)) })
 	s.open.Store(&open)
 }
 
@@ -95,7 +114,7 @@ func (s *service) gone(i *instance) bool {
 	}
 	i.life.Add(1)
 	i.doom = time.Now().Add(lastWords)
-	s.sort()
+	s.list(i)
 	return true
 }
 
