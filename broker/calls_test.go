@@ -179,6 +179,32 @@ func TestAnInstanceThatIsSummonedReportsAndNobodyIsProof(t *testing.T) {
 	}
 }
 
+func TestAnInstanceThatCouldNotStartIsNotThere(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	conn := brokertest.Connect(t, url) // which others use too, so it stays
+	calls, err := broker.OpenCalls(t.Context(), conn, "a", "a1", &hearing{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(calls.Close)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	report := func() contracts.Report {
+		return contracts.Report{Service: "s", Instance: "i", Epoch: 1, Capacity: 1, Weight: 1, Life: contracts.MaxReportLife}
+	}
+	if _, err := broker.Serve(over, conn, "a", report, func([]byte, func([]byte) error) {}); err == nil {
+		t.Fatal("it has started")
+	}
+	summoned, called := make(told, 2), make(told, 2)
+	soon := time.Now().Add(time.Second)
+	calls.Summon("s", "i", soon, summoned)
+	calls.Call(at("i"), []byte("1"), soon, called)
+	if a, b := <-summoned, <-called; a != "nobody " || b != "nobody " {
+		t.Errorf("summoned: %s; called: %s", a, b)
+	}
+}
+
 func TestCallsUnderWayEndWithTheirNode(t *testing.T) {
 	t.Parallel()
 	url := brokertest.New(t).URL()
