@@ -198,3 +198,24 @@ func TestAKeyThatMovesBecauseItsInstanceIsGoneIsCounted(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyOfAnInstanceThatDrainsIsFoundWhenNobodyTakesAnythingNew(t *testing.T) {
+	t.Parallel()
+	for what, others := range map[string]bool{"there is nobody else": false, "the other one is full": true} {
+		bubble(t, nil, func(t *testing.T, r *rig) {
+			t.Helper()
+			r.table.has["k"] = "drains" // by way of another edge
+			r.report(contracts.Report{Instance: "drains", Epoch: 1, Draining: true})
+			if others {
+				r.report(contracts.Report{Instance: "full", Epoch: 1, InFlight: 10, Capacity: 10})
+			}
+			told := r.call(contracts.Call{Key: "k"})
+			if sent := r.bus.take(); len(sent) != 1 || sent[0].to != "drains" {
+				t.Errorf("%s: %+v, %+v", what, sent, *told)
+			}
+			if r.call(contracts.Call{Key: "new"}); len(r.bus.take()) != 0 || r.table.has["new"] != "" {
+				t.Errorf("%s: a new key was given to %q", what, r.table.has["new"])
+			}
+		})
+	}
+}

@@ -117,7 +117,9 @@ func (f *tableFake) Bind(_ context.Context, _ contracts.ServiceName, k contracts
 	if has := f.has[k]; has != "" && has != gone {
 		return has, nil
 	}
-	f.has[k] = take
+	if take != "" {
+		f.has[k] = take
+	}
 	if f.answered != nil {
 		f.answered()
 	}

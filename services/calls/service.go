@@ -73,6 +73,18 @@ func (s *service) admits() bool {
 	return len(s.instances) < maxInstances
 }
 
+// drains tells whether there is an instance that keeps its keys, and gets nothing new.
+func (s *service) drains() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances {
+		if i.fit.Load() && i.draining.Load() {
+			return true
+		}
+	}
+	return false
+}
+
 // absent waits for the word that nobody is there.
 type absent chan contracts.Status
 
