@@ -3,6 +3,7 @@ package calls
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,170 +13,161 @@ import (
 	"github.com/beeline-rt/beeline/contracts"
 )
 
-// stormBus carries calls to starts of instances that come and go at any moment, and ends each once, as broker.Calls does.
-type stormBus struct {
-	mu      sync.Mutex
-	live    map[contracts.Subject]bool
-	waiting map[*stormCall]bool
-	carried map[uint64]int // by the number of the call
+// storm carries calls to starts of instances that come and go at any moment, and ends each once, as broker.Calls does. Its time is real.
+type storm struct {
+	busFake
+	d *Dispatcher
+
+	live    map[contracts.Subject]bool // guarded by mu, as are the others
+	waiting map[*letter]bool
+	carried map[uint64]int // how often, by the number of the call
 	work    sync.WaitGroup
 }
 
-type stormCall struct {
+// letter is one call under way.
+type letter struct {
 	to contracts.Subject
 	w  broker.CallWaiter
 }
 
-func (b *stormBus) Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter) {
-	c := &stormCall{to, w}
+// soon waits for a moment.
+func soon(most time.Duration) { <-time.After(rand.N(most)) }
+
+// anyStart returns one of a few starts of instances.
+func anyStart() (contracts.InstanceID, contracts.Epoch) {
+	return contracts.InstanceID(fmt.Sprint("i", rand.IntN(3))), contracts.Epoch(rand.IntN(4))
+}
+
+func (b *storm) Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter) {
+	c := &letter{to, w}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.waiting[c] = true
-	live := b.live[to]
-	if live && len(task) > 0 {
-		x, err := contracts.ReadTask(task)
-		if err != nil {
-			panic(err)
+	st := contracts.StatusNobody
+	if b.live[to] {
+		st = contracts.StatusTimeout
+		if x, err := contracts.ReadTask(task); err == nil {
+			b.carried[x.ID]++
+			if rand.IntN(5) > 0 {
+				st = contracts.StatusDelivered
+			}
 		}
-		b.carried[x.ID]++
 	}
-	chance := rand.IntN(10)
 	b.work.Go(func() {
-		<-time.After(time.Duration(rand.IntN(3000)) * time.Microsecond)
-		switch {
-		case !live:
-			b.end(c, nil, contracts.StatusNobody)
-		case len(task) > 0 && chance > 1:
-			b.end(c, []byte(`{"data":1}`), contracts.StatusDelivered)
-		default:
-			<-time.After(min(time.Until(deadline), 200*time.Millisecond))
-			b.end(c, nil, contracts.StatusTimeout)
+		soon(3 * time.Millisecond)
+		if st == contracts.StatusTimeout {
+			<-time.After(min(time.Until(deadline), 2*lastWords))
 		}
+		b.end(c, st)
 	})
 }
 
-func (b *stormBus) end(c *stormCall, answer []byte, st contracts.Status) {
+func (b *storm) end(c *letter, st contracts.Status) {
 	b.mu.Lock()
 	waits := b.waiting[c]
 	delete(b.waiting, c)
 	b.mu.Unlock()
 	if waits {
-		c.w.Ended(answer, st)
+		c.w.Ended([]byte(`{"data":1}`), st)
 	}
 }
 
-func (b *stormBus) Abandon(all []contracts.Subject) {
-	var ended []*stormCall
+func (b *storm) Abandon(all []contracts.Subject) {
+	var ended []*letter
 	b.mu.Lock()
 	for c := range b.waiting {
-		for _, to := range all {
-			if c.to == to {
-				ended = append(ended, c)
-			}
+		if slices.Contains(all, c.to) {
+			ended = append(ended, c)
 		}
 	}
 	b.mu.Unlock()
 	for _, c := range ended {
-		b.end(c, nil, contracts.StatusUnsure)
+		b.end(c, contracts.StatusUnsure)
 	}
 }
 
-func (b *stormBus) Summon(_ contracts.ServiceName, _ contracts.InstanceID, d time.Time, w broker.CallWaiter) {
+func (b *storm) Summon(_ contracts.ServiceName, _ contracts.InstanceID, _ time.Time, w broker.CallWaiter) {
 	b.work.Go(func() { w.Ended(nil, contracts.StatusTimeout) })
 }
-func (*stormBus) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
-func (*stormBus) RollCall()                                                           {}
-func (*stormBus) Connected() bool                                                     { return true }
+
+// blow has some start of an instance come, go or report.
+func (b *storm) blow() {
+	soon(time.Millisecond)
+	id, epoch := anyStart()
+	r := contracts.Report{
+		Service: "s", Instance: id, Epoch: epoch, Capacity: 1000, Weight: 1, Life: contracts.MinReportLife, Draining: rand.IntN(5) == 0, Ended: rand.IntN(5) == 0,
+	}
+	b.mu.Lock()
+	b.live[at(id, epoch)] = !r.Ended && rand.IntN(5) > 0
+	b.mu.Unlock()
+	b.d.Reported(r, at(id, epoch))
+}
+
+// call makes one call, and fails if it is told anything that is not so.
+func (b *storm) call(t *testing.T, id uint64, idempotent bool, ended func()) {
+	c := contracts.Call{Service: "s", Data: []byte("1"), Idempotent: idempotent, Timeout: time.Second}
+	if rand.IntN(2) == 0 {
+		c.Key = contracts.CallKey(fmt.Sprint("k", rand.IntN(20)))
+	}
+	b.d.Call(c, contracts.Task{Client: "alice", Session: "00112233445566778899aabbccddeeff", ID: id}, func(o contracts.CallOutcome, _ []byte, p *contracts.Error) {
+		b.mu.Lock()
+		times := b.carried[id]
+		b.mu.Unlock()
+		switch {
+		case times > 0 && p != nil && !p.Unsure:
+			t.Errorf("call %d was carried out, and is told that it was not: %s, %v", id, o, p)
+		case times > 1 && !idempotent:
+			t.Errorf("call %d was carried out %d times", id, times)
+		}
+		ended()
+	})
+}
 
 func TestEveryCallEndsOnceAndIsCarriedOutOnceWhileStartsComeAndGo(t *testing.T) {
 	t.Parallel()
-	cfg := DefaultConfig()
-	d := New(cfg, &tableFake{has: map[contracts.CallKey]contracts.InstanceID{}}, nil)
-	b := &stormBus{live: map[contracts.Subject]bool{}, waiting: map[*stormCall]bool{}, carried: map[uint64]int{}}
+	d := New(DefaultConfig(), &tableFake{has: map[contracts.CallKey]contracts.InstanceID{}}, nil)
+	b := &storm{d: d, live: map[contracts.Subject]bool{}, waiting: map[*letter]bool{}, carried: map[uint64]int{}}
 	d.Start(t.Context(), b)
-	stop := make(chan struct{})
-	var work sync.WaitGroup
-	work.Go(func() { // reports come from one goroutine
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Duration(rand.IntN(500)) * time.Microsecond):
-			}
-			r := contracts.Report{
-				Service: "s", Instance: contracts.InstanceID(fmt.Sprint("i", rand.IntN(3))), Epoch: contracts.Epoch(rand.IntN(4)), Capacity: 1000, Weight: 1,
-				Life: contracts.MinReportLife, Draining: rand.IntN(5) == 0, Ended: rand.IntN(5) == 0,
-			}
-			to := contracts.InstanceSubject("a", "s", r.Instance, r.Epoch)
-			b.mu.Lock()
-			b.live[to] = !r.Ended && rand.IntN(5) > 0
-			b.mu.Unlock()
-			d.Reported(r, to)
+	var stop atomic.Bool
+	var wind, callers, underWay sync.WaitGroup
+	wind.Go(func() { // reports come from one goroutine
+		for !stop.Load() {
+			b.blow()
 		}
 	})
-	work.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Duration(rand.IntN(3000)) * time.Microsecond):
-				d.Missed("s", contracts.InstanceID(fmt.Sprint("i", rand.IntN(3))), contracts.Epoch(rand.IntN(4)))
-			}
+	wind.Go(func() {
+		for !stop.Load() {
+			soon(3 * time.Millisecond)
+			id, epoch := anyStart()
+			d.Missed("s", id, epoch)
 		}
 	})
-	const callers, each = 8, 400
-	var answered, id atomic.Uint64
-	twice := sync.Map{}
-	var calls sync.WaitGroup
-	for range callers {
-		calls.Go(func() {
-			for range each {
-				calls.Add(1)
-				n := id.Add(1)
-				c := contracts.Call{Service: "s", Data: []byte("1"), Idempotent: rand.IntN(2) == 0, Timeout: time.Second}
-				if rand.IntN(2) == 0 {
-					c.Key = contracts.CallKey(fmt.Sprint("k", rand.IntN(20)))
-				}
-				twice.Store(n, c.Idempotent)
-				d.Call(c, contracts.Task{Client: "alice", Session: "00112233445566778899aabbccddeeff", ID: n}, func(o contracts.CallOutcome, _ []byte, p *contracts.Error) {
-					if o == contracts.CallAnswered {
-						answered.Add(1)
-					}
-					b.mu.Lock()
-					if p != nil && !p.Unsure && b.carried[n] > 0 {
-						t.Errorf("call %d, which was carried out, was told that it was not: %s %+v", n, o, p)
-					}
-					b.mu.Unlock()
-					calls.Done()
-				})
-				<-time.After(time.Duration(rand.IntN(2000)) * time.Microsecond)
+	var last atomic.Uint64
+	for range 8 {
+		callers.Go(func() {
+			for range 300 {
+				underWay.Add(1)
+				b.call(t, last.Add(1), rand.IntN(2) == 0, underWay.Done) // which panics the second time
+				soon(2 * time.Millisecond)
 			}
 		})
 	}
-	calls.Wait()
-	close(stop)
-	work.Wait()
+	callers.Wait()
+	underWay.Wait()
+	stop.Store(true)
+	wind.Wait()
 	d.Close()
 	b.work.Wait()
-	t.Log("answered", answered.Load(), "retries", d.counters.retries.Load(), "deaths", d.counters.deaths.Load(), "doubles", d.counters.doubles.Load())
-	for n, times := range b.carried {
-		idem, _ := twice.Load(n)
-		if times > 1 && !idem.(bool) {
-			t.Errorf("call %d was carried out %d times", n, times)
-		}
+	if d.counters.retries.Load() == 0 || d.counters.deaths.Load() == 0 {
+		t.Error("nothing happened: the test shows nothing")
 	}
 	s := (*d.services.Load())["s"]
+	for _, i := range s.instances {
+		if i.sent.Load() != 0 {
+			t.Errorf("%s has %d calls", i.at, i.sent.Load())
+		}
+	}
 	if n := s.inFlight.Load(); n != 0 {
 		t.Errorf("%d calls are in flight", n)
-	}
-	for _, i := range s.instances {
-		if n := i.sent.Load(); n != 0 {
-			t.Errorf("%s %d has %d calls", i.id, i.epoch, n)
-		}
-	}
-	for _, i := range s.former {
-		if n := i.sent.Load(); n != 0 {
-			t.Errorf("former: %s %d has %d calls", i.id, i.epoch, n)
-		}
 	}
 }
