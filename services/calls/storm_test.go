@@ -16,7 +16,8 @@ import (
 // storm carries calls to starts of instances that come and go at any moment, and ends each once, as broker.Calls does. Its time is real.
 type storm struct {
 	busFake
-	d *Dispatcher
+	d     *Dispatcher
+	began time.Time
 
 	live    map[contracts.Subject]bool // guarded by mu, as are the others
 	waiting map[*letter]bool
@@ -33,9 +34,9 @@ type letter struct {
 // soon waits for a moment.
 func soon(most time.Duration) { <-time.After(rand.N(most)) }
 
-// anyStart returns one of a few starts of instances.
-func anyStart() (contracts.InstanceID, contracts.Epoch) {
-	return contracts.InstanceID(fmt.Sprint("i", rand.IntN(3))), contracts.Epoch(rand.IntN(4))
+// anyStart returns one of a few starts of instances, most of which hang soon.
+func (b *storm) anyStart() (contracts.InstanceID, contracts.Epoch) {
+	return contracts.InstanceID(fmt.Sprint("i", rand.IntN(3))), contracts.Epoch(time.Since(b.began)/(20*time.Millisecond)) + contracts.Epoch(rand.IntN(4))
 }
 
 func (b *storm) Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter) {
@@ -56,7 +57,7 @@ func (b *storm) Call(to contracts.Subject, task []byte, deadline time.Time, w br
 	b.work.Go(func() {
 		soon(3 * time.Millisecond)
 		if st == contracts.StatusTimeout {
-			<-time.After(min(time.Until(deadline), 2*lastWords))
+			<-time.After(min(time.Until(deadline), 3*lastWords))
 		}
 		b.end(c, st)
 	})
@@ -75,6 +76,7 @@ func (b *storm) end(c *letter, st contracts.Status) {
 func (b *storm) Abandon(all []contracts.Subject) {
 	var ended []*letter
 	b.mu.Lock()
+	b.abandons++
 	for c := range b.waiting {
 		if slices.Contains(all, c.to) {
 			ended = append(ended, c)
@@ -93,7 +95,7 @@ func (b *storm) Summon(_ contracts.ServiceName, _ contracts.InstanceID, _ time.T
 // blow has some start of an instance come, go or report.
 func (b *storm) blow() {
 	soon(time.Millisecond)
-	id, epoch := anyStart()
+	id, epoch := b.anyStart()
 	r := contracts.Report{
 		Service: "s", Instance: id, Epoch: epoch, Capacity: 1000, Weight: 1, Life: contracts.MinReportLife, Draining: rand.IntN(5) == 0, Ended: rand.IntN(5) == 0,
 	}
@@ -126,7 +128,7 @@ func (b *storm) call(t *testing.T, id uint64, idempotent bool, ended func()) {
 func TestEveryCallEndsOnceAndIsCarriedOutOnceWhileStartsComeAndGo(t *testing.T) {
 	t.Parallel()
 	d := New(DefaultConfig(), &tableFake{has: map[contracts.CallKey]contracts.InstanceID{}}, nil)
-	b := &storm{d: d, live: map[contracts.Subject]bool{}, waiting: map[*letter]bool{}, carried: map[uint64]int{}}
+	b := &storm{d: d, began: time.Now(), live: map[contracts.Subject]bool{}, waiting: map[*letter]bool{}, carried: map[uint64]int{}}
 	d.Start(t.Context(), b)
 	var stop atomic.Bool
 	var wind, callers, underWay sync.WaitGroup
@@ -138,7 +140,7 @@ func TestEveryCallEndsOnceAndIsCarriedOutOnceWhileStartsComeAndGo(t *testing.T) 
 	wind.Go(func() {
 		for !stop.Load() {
 			soon(3 * time.Millisecond)
-			id, epoch := anyStart()
+			id, epoch := b.anyStart()
 			d.Missed("s", id, epoch)
 		}
 	})
@@ -158,7 +160,7 @@ func TestEveryCallEndsOnceAndIsCarriedOutOnceWhileStartsComeAndGo(t *testing.T) 
 	wind.Wait()
 	d.Close()
 	b.work.Wait()
-	if d.counters.retries.Load() == 0 || d.counters.deaths.Load() == 0 {
+	if b.abandons == 0 || d.counters.retries.Load() == 0 || d.counters.deaths.Load() == 0 {
 		t.Error("nothing happened: the test shows nothing")
 	}
 	s := (*d.services.Load())["s"]
