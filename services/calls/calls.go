@@ -49,7 +49,7 @@ type Dispatcher struct {
 	carrier  atomic.Pointer[Bus] // idle until there is one: reports may come while it is being opened
 	http     *http.Client
 	bindings *bindings
-	lines    *rate.Limiter   // of the log
+	ignoring rate.Sometimes  // what is logged of it
 	ctx      context.Context // ends when the dispatcher is closed
 	cancel   context.CancelFunc
 
@@ -64,7 +64,7 @@ type Dispatcher struct {
 
 // New returns a dispatcher. Call [Dispatcher.Start] before anything else but the methods of a broker.ReportHandler. cfg must be valid.
 func New(cfg Config, t Table, log *slog.Logger) *Dispatcher {
-	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys), lines: rate.NewLimiter(1, logBurst)}
+	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys), ignoring: rate.Sometimes{Interval: time.Minute}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -98,16 +98,12 @@ func (d *Dispatcher) Reported(r contracts.Report, at contracts.Subject) {
 	}
 	if s == nil || !s.reported(r, at) {
 		d.counters.ignored.Add(1)
-		if d.lines.Allow() {
+		d.ignoring.Do(func() {
 			d.log.Error("an instance of a service gets no calls: there are too many, or its service is configured to have addresses",
 				slog.String("service", string(r.Service)), slog.String("instance", string(r.Instance)))
-		}
+		})
 	}
 }
-
-// logBurst is how many lines are logged at once of what instances do, which is as often as they like; after that, it is one each second. All of it
-// is counted.
-const logBurst = 100
 
 // add takes note of a service that nobody has configured. When there are too many, those without an instance make way.
 func (d *Dispatcher) add(name contracts.ServiceName) *service {
@@ -200,7 +196,7 @@ func (d *Dispatcher) dead(i *instance, why string) {
 	s := i.service
 	if s.gone(i) {
 		d.counters.deaths.Add(1)
-		if d.lines.Allow() {
+		if s.lines.Allow() {
 			d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
 		}
 		d.bus().Missed(s.name, i.id, i.epoch)

@@ -8,12 +8,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/beeline-rt/beeline/contracts"
 )
 
 const (
 	maxServices  = 1024 // that a node takes note of
 	maxInstances = 1024 // of one service
+
+	// logBurst is how many lines are logged at once of what the instances of a service do, which is as often as they like; after that, it is one each
+	// second. All of it is counted.
+	logBurst = 100
 )
 
 // service is one service, and its instances.
@@ -29,6 +35,7 @@ type service struct {
 	open     atomic.Pointer[[]*instance] // those that get what is new, in the order of their ids
 	moved    atomic.Uint64               // keys that have moved
 	budget   budget
+	lines    *rate.Limiter // of the log
 
 	mu        sync.Mutex
 	instances map[contracts.InstanceID]*instance // guarded by mu; of each id the start that gets the calls
@@ -42,7 +49,7 @@ type start struct {
 }
 
 func newService(d *Dispatcher, name contracts.ServiceName, cfg Service) *service {
-	s := &service{dispatcher: d, name: name, cfg: cfg, instances: map[contracts.InstanceID]*instance{}, former: map[start]*instance{}}
+	s := &service{dispatcher: d, name: name, cfg: cfg, lines: rate.NewLimiter(1, logBurst), instances: map[contracts.InstanceID]*instance{}, former: map[start]*instance{}}
 	s.rule, _ = newRule(cfg.Key) // checked by Validate
 	s.open.Store(&[]*instance{})
 	s.budget.init()

@@ -70,7 +70,7 @@ func (s *service) behind(last, i *instance, r contracts.Report) {
 	}
 	d := s.dispatcher
 	d.counters.doubles.Add(1)
-	if !last.doubled && d.lines.Allow() {
+	if !last.doubled && s.lines.Allow() {
 		last.doubled = true
 		d.log.Error("two processes are one instance of a service: the one that was started later gets the calls",
 			slog.String("service", string(s.name)), slog.String("instance", string(r.Instance)), slog.Uint64("epoch", uint64(last.epoch)), slog.Uint64("older", uint64(r.Epoch)))
