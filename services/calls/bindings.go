@@ -26,7 +26,7 @@ const (
 	// another one is answered may give a key to another instance.
 	bindTime    = 5 * time.Second
 	tableRest   = time.Second // for how long a table that did not answer is not asked
-	maxPlacings = 1024        // keys that are asked for at a time
+	maxPlacings = 2048        // keys that are asked for at a time; half of them at most of one service, whose instances may be looked for in vain
 	knowTime    = time.Second // within which a node that asks hears of all instances
 )
 
@@ -158,13 +158,18 @@ func (p *bindingPart) put(k bindingKey, e *binding, most int) {
 // place asks the table for a key, on a goroutine of its own, unless too many do. c is a call that the key is asked for, if it is not
 // only refreshed.
 func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool {
-	if b.placing.Add(1) > maxPlacings {
+	of := &k.service.placing
+	left := func() {
 		b.placing.Add(-1)
+		of.Add(-1)
+	}
+	if all, its := b.placing.Add(1), of.Add(1); all > maxPlacings || its > maxPlacings/2 {
+		left()
 		return false
 	}
 	d := k.service.dispatcher
 	if !d.spawn(func() {
-		defer b.placing.Add(-1)
+		defer left()
 		asked, losses := time.Now(), b.table.Losses() // before the table is asked: it may forget while its answer is on the way
 		to, sure := b.ask(d.ctx, k, was, c)
 		if was != nil && to != nil && was.id != to.id {
@@ -175,7 +180,7 @@ func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool 
 		}
 		b.settle(k, e, to, asked, losses)
 	}) {
-		b.placing.Add(-1)
+		left()
 		return false
 	}
 	return true

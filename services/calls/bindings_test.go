@@ -219,3 +219,27 @@ func TestAKeyOfAnInstanceThatDrainsIsFoundWhenNobodyTakesAnythingNew(t *testing.
 		})
 	}
 }
+
+func TestKeysOfOneServiceThatTakeLongLeaveRoomForThoseOfOthers(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.reports("a")
+		r.Reported(contracts.Report{Service: "other", Instance: "a", Epoch: 1, Capacity: 1, Weight: 1, Life: time.Minute}, at("a", 1))
+		r.table.set(func() { r.table.slow = time.Second }) // or one instance after the other is looked for in vain
+		for i := range 2 * maxPlacings {
+			r.call(contracts.Call{Key: contracts.CallKey(fmt.Sprint("k", i))})
+		}
+		synctest.Wait()
+		r.table.set(func() { r.table.slow = 0 })
+		var told *contracts.Error
+		r.Call(contracts.Call{Service: "other", Key: "k", Data: []byte("1")}, contracts.Task{Client: "alice", ID: 1}, func(_ contracts.CallOutcome, _ []byte, p *contracts.Error) { told = p })
+		if sent := r.bus.take(); len(sent) != 1 {
+			t.Errorf("%d calls were sent; the other service's was told: %v", len(sent), told)
+		}
+		<-time.After(2 * time.Second)
+		for _, p := range r.bus.take() {
+			p.answer(`{"data":1}`)
+		}
+	})
+}

@@ -31,6 +31,7 @@ type service struct {
 	rule       rule
 
 	inFlight atomic.Int32
+	placing  atomic.Int32 // keys that the table is being asked for
 	next     atomic.Uint64
 	open     atomic.Pointer[[]*instance] // those that get what is new, in the order of their ids
 	moved    atomic.Uint64               // keys that have moved

@@ -107,6 +107,7 @@ func (b *storm) blow() {
 
 // call makes one call, and fails if it is told anything that is not so.
 func (b *storm) call(t *testing.T, id uint64, idempotent bool, ended func()) {
+	t.Helper()
 	c := contracts.Call{Service: "s", Data: []byte("1"), Idempotent: idempotent, Timeout: time.Second}
 	if rand.IntN(2) == 0 {
 		c.Key = contracts.CallKey(fmt.Sprint("k", rand.IntN(20)))
