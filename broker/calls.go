@@ -180,9 +180,13 @@ func (x *Calls) Missed(s contracts.ServiceName, i contracts.InstanceID, e contra
 // Connected tells whether there is a connection, over which reports can come.
 func (x *Calls) Connected() bool { return x.conn.Connected() }
 
-// Abandon ends all calls that a start of an instance has, with contracts.StatusUnsure.
-func (x *Calls) Abandon(to contracts.Subject) {
-	x.endAll(contracts.StatusUnsure, func(c *calling) bool { return c.to == to })
+// Abandon ends all calls that these starts of instances have, with contracts.StatusUnsure. It looks at every call there is, once for all of them.
+func (x *Calls) Abandon(all []contracts.Subject) {
+	gone := make(map[contracts.Subject]bool, len(all))
+	for _, to := range all {
+		gone[to] = true
+	}
+	x.endAll(contracts.StatusUnsure, func(c *calling) bool { return gone[c.to] })
 }
 
 // endAll ends the calls that match.

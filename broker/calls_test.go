@@ -129,9 +129,8 @@ func TestWhatBecomesOfACallIsToldOnce(t *testing.T) {
 		t.Error(got)
 	}
 	calls.Call(at("i"), []byte("wait"), time.Now().Add(20*time.Second), given)
-	calls.Abandon(at("other"))
-	calls.Abandon(contracts.InstanceSubject("a", "s", "i", 2)) // a later start has not the calls of this one
-	calls.Abandon(at("i"))
+	calls.Abandon([]contracts.Subject{at("other"), contracts.InstanceSubject("a", "s", "i", 2)}) // a later start has not the calls of this one
+	calls.Abandon([]contracts.Subject{at("other"), at("i")})
 	if got := <-given; got != "unsure " {
 		t.Error(got)
 	}
@@ -177,6 +176,32 @@ func TestAnInstanceThatIsSummonedReportsAndNobodyIsProof(t *testing.T) {
 	calls.Summon("s", "other", time.Now().Add(20*time.Second), never)
 	if a, b := <-left, <-never; a != "nobody " || b != "nobody " {
 		t.Errorf("when it has left: %s; one that never was: %s", a, b)
+	}
+}
+
+func TestAnInstanceThatCouldNotStartIsNotThere(t *testing.T) {
+	t.Parallel()
+	url := brokertest.New(t).URL()
+	conn := brokertest.Connect(t, url) // which others use too, so it stays
+	calls, err := broker.OpenCalls(t.Context(), conn, "a", "a1", &hearing{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(calls.Close)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	report := func() contracts.Report {
+		return contracts.Report{Service: "s", Instance: "i", Epoch: 1, Capacity: 1, Weight: 1, Life: contracts.MaxReportLife}
+	}
+	if _, err := broker.Serve(over, conn, "a", report, func([]byte, func([]byte) error) {}); err == nil {
+		t.Fatal("it has started")
+	}
+	summoned, called := make(told, 2), make(told, 2)
+	soon := time.Now().Add(time.Second)
+	calls.Summon("s", "i", soon, summoned)
+	calls.Call(at("i"), []byte("1"), soon, called)
+	if a, b := <-summoned, <-called; a != "nobody " || b != "nobody " {
+		t.Errorf("summoned: %s; called: %s", a, b)
 	}
 }
 

@@ -51,6 +51,7 @@ func Serve(ctx context.Context, conn *Conn, cluster contracts.ClusterName, repor
 	}
 	if err = i.subscribe(ctx, cluster, first, handle); err != nil {
 		_ = i.service.Stop()
+		_, _ = i.summon.Unsubscribe(), i.roll.Unsubscribe()
 		return nil, err
 	}
 	i.publish()

@@ -14,7 +14,7 @@ import (
 // Table is the persistence table, which all edges share: which instance of a service has a message key.
 type Table interface {
 	// Bind says which instance has the key. If none has, or only the one that is gone, it is given to take, until it was idle
-	// for longer than idle.
+	// for longer than idle. If take is empty, it is given to nobody, and so may be the answer.
 	Bind(ctx context.Context, s contracts.ServiceName, k contracts.CallKey, take, gone contracts.InstanceID, idle time.Duration) (contracts.InstanceID, error)
 	// Losses changes when the table may have lost what it held.
 	Losses() uint64
@@ -26,7 +26,7 @@ const (
 	// another one is answered may give a key to another instance.
 	bindTime    = 5 * time.Second
 	tableRest   = time.Second // for how long a table that did not answer is not asked
-	maxPlacings = 1024        // keys that are asked for at a time
+	maxPlacings = 2048        // keys that are asked for at a time; half of them at most of one service, whose instances may be looked for in vain
 	knowTime    = time.Second // within which a node that asks hears of all instances
 )
 
@@ -158,21 +158,29 @@ func (p *bindingPart) put(k bindingKey, e *binding, most int) {
 // place asks the table for a key, on a goroutine of its own, unless too many do. c is a call that the key is asked for, if it is not
 // only refreshed.
 func (b *bindings) place(k bindingKey, was *instance, c *call, e *binding) bool {
-	if b.placing.Add(1) > maxPlacings {
+	of := &k.service.placing
+	left := func() {
 		b.placing.Add(-1)
+		of.Add(-1)
+	}
+	if all, its := b.placing.Add(1), of.Add(1); all > maxPlacings || its > maxPlacings/2 {
+		left()
 		return false
 	}
 	d := k.service.dispatcher
 	if !d.spawn(func() {
-		defer b.placing.Add(-1)
+		defer left()
 		asked, losses := time.Now(), b.table.Losses() // before the table is asked: it may forget while its answer is on the way
 		to, sure := b.ask(d.ctx, k, was, c)
+		if was != nil && to != nil && was.id != to.id {
+			k.service.moved.Add(1)
+		}
 		if !sure {
 			asked = time.Time{}
 		}
 		b.settle(k, e, to, asked, losses)
 	}) {
-		b.placing.Add(-1)
+		left()
 		return false
 	}
 	return true
@@ -186,9 +194,6 @@ func (b *bindings) settle(k bindingKey, e *binding, to *instance, asked time.Tim
 		delete(p.known, k)
 	}
 	if to != nil {
-		if e.to != nil && e.to.id != to.id {
-			k.service.moved.Add(1)
-		}
 		e.to, e.life, e.losses, e.asked = to, to.life.Load(), losses, asked
 	}
 	e.asking = false
@@ -211,12 +216,15 @@ func (b *bindings) ask(ctx context.Context, k bindingKey, was *instance, c *call
 	}
 	take := was
 	if take == nil || !take.fit.Load() || take.draining.Load() && c != nil {
-		take, _ = s.choose(string(k.key), nil)
+		take = s.choose(string(k.key), nil)
 	}
-	if take == nil {
-		take = was // nobody takes what is new: at least the table may know who has it
+	if take == nil && was != nil && was.fit.Load() {
+		take = was // it drains, and nobody else takes what is new
 	}
-	if take == nil || time.Now().UnixNano() < b.rested.Load() {
+	if take == nil && !s.drains() {
+		return nil, false // nobody has room, whatever the table says
+	}
+	if time.Now().UnixNano() < b.rested.Load() {
 		return s.fallback(k, was), false
 	}
 	var gone contracts.InstanceID
@@ -224,35 +232,40 @@ func (b *bindings) ask(ctx context.Context, k bindingKey, was *instance, c *call
 		gone = was.id
 	}
 	for range 8 {
-		has, err := b.bind(ctx, k, take.id, gone)
+		has, err := b.bind(ctx, k, take, gone)
 		if err != nil {
 			b.rested.Store(time.Now().Add(tableRest).UnixNano())
 			return s.fallback(k, was), false
 		}
 		i := s.find(has)
 		switch {
+		case has == "": // and nobody takes what is new
+			return nil, false
 		case i != nil && i.fit.Load():
 			return i, true
-		case i == take:
+		case i != nil && i == take:
 			return nil, false // it died in this moment, and with it all that could be chosen
 		case i == nil && !s.empty(has):
 			// Another node knows it already, and sends it this key. Its report comes.
 		default:
 			gone = has
-			if !take.fit.Load() {
-				if take, _ = s.choose(string(k.key), nil); take == nil {
-					return nil, false
-				}
+			if take == nil || !take.fit.Load() {
+				take = s.choose(string(k.key), nil)
 			}
 		}
 	}
 	return nil, false
 }
 
-func (b *bindings) bind(ctx context.Context, k bindingKey, take, gone contracts.InstanceID) (contracts.InstanceID, error) {
+// bind asks the table. take is nil if nobody takes what is new: one that drains may have the key all the same.
+func (b *bindings) bind(ctx context.Context, k bindingKey, take *instance, gone contracts.InstanceID) (contracts.InstanceID, error) {
+	var id contracts.InstanceID
+	if take != nil {
+		id = take.id
+	}
 	ctx, cancel := context.WithTimeout(ctx, bindTime)
 	defer cancel()
-	return b.table.Bind(ctx, k.service.name, k.key, take, gone, k.service.cfg.KeyIdle)
+	return b.table.Bind(ctx, k.service.name, k.key, id, gone, k.service.cfg.KeyIdle)
 }
 
 // fallback is who has a key while the table cannot be asked: who had it, or who every node finds.
@@ -260,6 +273,5 @@ func (s *service) fallback(k bindingKey, was *instance) *instance {
 	if was != nil && was.fit.Load() {
 		return was
 	}
-	i, _ := s.byHash(string(k.key), *s.open.Load())
-	return i
+	return s.byHash(string(k.key), *s.open.Load())
 }

@@ -181,3 +181,65 @@ func TestACallDoesNotWaitForTheTableLongerThanItsTime(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyThatMovesBecauseItsInstanceIsGoneIsCounted(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.reports("a", "b")
+		for want := range uint64(2) {
+			r.call(contracts.Call{Key: "k"})
+			p := r.bus.take()[0]
+			p.answer(`{"data":1}`)
+			if n := r.service().moved.Load(); n != want {
+				t.Errorf("%d keys have moved, not %d", n, want)
+			}
+			r.dead(r.service().find(p.to), "test")
+		}
+	})
+}
+
+func TestAKeyOfAnInstanceThatDrainsIsFoundWhenNobodyTakesAnythingNew(t *testing.T) {
+	t.Parallel()
+	for what, others := range map[string]bool{"there is nobody else": false, "the other one is full": true} {
+		bubble(t, nil, func(t *testing.T, r *rig) {
+			t.Helper()
+			r.table.has["k"] = "drains" // by way of another edge
+			r.report(contracts.Report{Instance: "drains", Epoch: 1, Draining: true})
+			if others {
+				r.report(contracts.Report{Instance: "full", Epoch: 1, InFlight: 10, Capacity: 10})
+			}
+			told := r.call(contracts.Call{Key: "k"})
+			if sent := r.bus.take(); len(sent) != 1 || sent[0].to != "drains" {
+				t.Errorf("%s: %+v, %+v", what, sent, *told)
+			}
+			if r.call(contracts.Call{Key: "new"}); len(r.bus.take()) != 0 || r.table.has["new"] != "" {
+				t.Errorf("%s: a new key was given to %q", what, r.table.has["new"])
+			}
+		})
+	}
+}
+
+func TestKeysOfOneServiceThatTakeLongLeaveRoomForThoseOfOthers(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		r.reports("a")
+		r.Reported(contracts.Report{Service: "other", Instance: "a", Epoch: 1, Capacity: 1, Weight: 1, Life: time.Minute}, at("a", 1))
+		r.table.set(func() { r.table.slow = time.Second }) // or one instance after the other is looked for in vain
+		for i := range 2 * maxPlacings {
+			r.call(contracts.Call{Key: contracts.CallKey(fmt.Sprint("k", i))})
+		}
+		synctest.Wait()
+		r.table.set(func() { r.table.slow = 0 })
+		var told *contracts.Error
+		r.Call(contracts.Call{Service: "other", Key: "k", Data: []byte("1")}, contracts.Task{Client: "alice", ID: 1}, func(_ contracts.CallOutcome, _ []byte, p *contracts.Error) { told = p })
+		if sent := r.bus.take(); len(sent) != 1 {
+			t.Errorf("%d calls were sent; the other service's was told: %v", len(sent), told)
+		}
+		<-time.After(2 * time.Second)
+		for _, p := range r.bus.take() {
+			p.answer(`{"data":1}`)
+		}
+	})
+}

@@ -90,21 +90,16 @@ func (x *call) route(but *instance) {
 		}
 		return
 	}
-	to, full := x.service.choose(string(x.client), but)
-	if to == nil && full {
-		x.refused(errBusy)
-		return
-	}
-	x.goTo(to)
+	x.goTo(x.service.choose(string(x.client), but))
 }
 
-// goTo sends the call to an instance; nil: there is none.
+// goTo sends the call to an instance; nil: none was found.
 func (x *call) goTo(to *instance) {
 	switch {
-	case to == nil:
+	case to == nil && len(*x.service.open.Load()) == 0:
 		x.refused(errNoService)
 		return
-	case !to.room():
+	case to == nil || !to.room():
 		x.refused(errBusy)
 		return
 	case time.Now().After(x.deadline): // it has waited for the table of keys

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/beeline-rt/beeline/broker"
 	"github.com/beeline-rt/beeline/contracts"
 )
@@ -23,8 +25,8 @@ import (
 type Bus interface {
 	// Call sends a call to a start of an instance; w is told what became of it, also when it could not be sent.
 	Call(to contracts.Subject, task []byte, deadline time.Time, w broker.CallWaiter)
-	// Abandon ends all calls that a start of an instance has.
-	Abandon(to contracts.Subject)
+	// Abandon ends all calls that these starts of instances have. It looks at every call there is.
+	Abandon(all []contracts.Subject)
 	// Missed tells all nodes that that start of an instance is not there.
 	Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch)
 	// Summon has an instance report; w is told if no start of it is there.
@@ -47,6 +49,7 @@ type Dispatcher struct {
 	carrier  atomic.Pointer[Bus] // idle until there is one: reports may come while it is being opened
 	http     *http.Client
 	bindings *bindings
+	ignoring rate.Sometimes  // what is logged of it
 	ctx      context.Context // ends when the dispatcher is closed
 	cancel   context.CancelFunc
 
@@ -61,7 +64,7 @@ type Dispatcher struct {
 
 // New returns a dispatcher. Call [Dispatcher.Start] before anything else but the methods of a broker.ReportHandler. cfg must be valid.
 func New(cfg Config, t Table, log *slog.Logger) *Dispatcher {
-	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys)}
+	d := &Dispatcher{cfg: cfg, log: log, http: newHTTPClient(), bindings: newBindings(t, cfg.Keys), ignoring: rate.Sometimes{Interval: time.Minute}}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,14 +94,18 @@ func (d *Dispatcher) bus() Bus { return *d.carrier.Load() }
 func (d *Dispatcher) Reported(r contracts.Report, at contracts.Subject) {
 	s := (*d.services.Load())[r.Service]
 	if s == nil {
-		if s = d.add(r.Service); s == nil {
-			return
-		}
+		s = d.add(r.Service)
 	}
-	s.reported(r, at)
+	if s == nil || !s.reported(r, at) {
+		d.counters.ignored.Add(1)
+		d.ignoring.Do(func() {
+			d.log.Error("an instance of a service gets no calls: there are too many, or its service is configured to have addresses",
+				slog.String("service", string(r.Service)), slog.String("instance", string(r.Instance)))
+		})
+	}
 }
 
-// add takes note of a service that nobody has configured.
+// add takes note of a service that nobody has configured. When there are too many, those without an instance make way.
 func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	d.adding.Lock()
 	defer d.adding.Unlock()
@@ -106,10 +113,16 @@ func (d *Dispatcher) add(name contracts.ServiceName) *service {
 	if s := old[name]; s != nil {
 		return s
 	}
-	if len(old) >= maxServices {
+	all := maps.Clone(old)
+	if len(all) >= maxServices {
+		maps.DeleteFunc(all, func(name contracts.ServiceName, s *service) bool {
+			_, configured := d.cfg.Services[name]
+			return !configured && s.deserted()
+		})
+	}
+	if len(all) >= maxServices {
 		return nil
 	}
-	all := maps.Clone(old)
 	s := newService(d, name, d.cfg.of(name))
 	all[name] = s
 	d.services.Store(&all)
@@ -152,20 +165,29 @@ func (d *Dispatcher) watch() {
 			if now.Before(deaf) {
 				continue
 			}
-			for _, s := range *d.services.Load() {
-				probe, dead, lost := s.watch(now)
-				for _, i := range probe {
-					d.bus().Call(i.at, nil, now.Add(time.Second), probing{i})
-				}
-				for _, i := range dead {
-					d.dead(i, "it does not report")
-					d.bus().Abandon(i.at)
-				}
-				for _, i := range lost {
-					d.bus().Abandon(i.at)
-				}
-			}
+			d.look(now)
 		}
+	}
+}
+
+// look looks at all instances, and gives up what is lost.
+func (d *Dispatcher) look(now time.Time) {
+	var given []contracts.Subject
+	for _, s := range *d.services.Load() {
+		probe, dead, lost := s.watch(now)
+		for _, i := range probe {
+			d.bus().Call(i.at, nil, now.Add(time.Second), probing{i})
+		}
+		for _, i := range dead {
+			d.dead(i, "it does not report")
+			given = append(given, i.at)
+		}
+		for _, i := range lost {
+			given = append(given, i.at)
+		}
+	}
+	if len(given) > 0 {
+		d.bus().Abandon(given)
 	}
 }
 
@@ -174,7 +196,9 @@ func (d *Dispatcher) dead(i *instance, why string) {
 	s := i.service
 	if s.gone(i) {
 		d.counters.deaths.Add(1)
-		d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
+		if s.lines.Allow() {
+			d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
+		}
 		d.bus().Missed(s.name, i.id, i.epoch)
 	}
 }
@@ -234,7 +258,7 @@ func (idle) Call(_ contracts.Subject, _ []byte, _ time.Time, w broker.CallWaiter
 func (idle) Summon(_ contracts.ServiceName, _ contracts.InstanceID, _ time.Time, w broker.CallWaiter) {
 	w.Ended(nil, contracts.StatusUnavailable)
 }
-func (idle) Abandon(contracts.Subject)                                           {}
+func (idle) Abandon([]contracts.Subject)                                         {}
 func (idle) Missed(contracts.ServiceName, contracts.InstanceID, contracts.Epoch) {}
 func (idle) RollCall()                                                           {}
 func (idle) Connected() bool                                                     { return false }

@@ -197,6 +197,25 @@ func TestWhatAServiceHasInFlightIsBounded(t *testing.T) {
 	})
 }
 
+func TestACallThatFindsNoRoomIsNotToldThatNobodyIsThere(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, r *rig) {
+		t.Helper()
+		for _, want := range []*contracts.Error{errNoService, errBusy} {
+			for _, key := range []contracts.CallKey{"", "new"} {
+				e := r.call(contracts.Call{Key: key})
+				if r.bus.take(); e.problem != want {
+					t.Errorf("with key %q: %v, and not %v", key, e.problem, want)
+				}
+			}
+			r.report(contracts.Report{Instance: "a", Epoch: 1, InFlight: 10, Capacity: 10})
+		}
+		if n := len(r.table.has); n != 0 {
+			t.Errorf("%d keys were given to an instance without room", n)
+		}
+	})
+}
+
 func TestAClientThatLeavesNoTimeHasNoInstanceEjected(t *testing.T) {
 	t.Parallel()
 	for timeout, ejected := range map[time.Duration]bool{time.Millisecond: false, 0: true} {

@@ -8,11 +8,11 @@ import (
 )
 
 // choose returns the instance for a call, or a key, that none has; nil if there is none with room. but, if not nil, is not chosen
-// unless there is no other. full tells that there are some.
-func (s *service) choose(key string, but *instance) (chosen *instance, full bool) {
+// unless there is no other.
+func (s *service) choose(key string, but *instance) (chosen *instance) {
 	some := s.takes(but)
 	if len(some) == 0 {
-		return nil, false
+		return nil
 	}
 	switch s.cfg.Policy {
 	case Hash:
@@ -25,15 +25,15 @@ func (s *service) choose(key string, but *instance) (chosen *instance, full bool
 		chosen = s.lighter(some)
 	}
 	if chosen.room() {
-		return chosen, true
+		return chosen
 	}
 	from := rand.IntN(len(some))
 	for n := range some {
 		if i := some[(from+n)%len(some)]; i.room() {
-			return i, true
+			return i
 		}
 	}
-	return nil, true
+	return nil
 }
 
 // takes returns the instances that get what is new.
@@ -97,16 +97,16 @@ func weighted(some []*instance) *instance {
 }
 
 // byHash returns the instance that every node finds that knows the same ones.
-func (s *service) byHash(key string, some []*instance) (chosen *instance, full bool) {
+func (s *service) byHash(key string, some []*instance) *instance {
 	if len(some) == 0 {
-		return nil, false
+		return nil
 	}
 	places := make([]rendezvous.Place, len(some))
 	for n, i := range some {
 		places[n] = rendezvous.Place{Cluster: contracts.ClusterName(s.name), Node: contracts.NodeID(i.id), Weight: int(i.weight.Load())}
 	}
 	if i := some[rendezvous.First(contracts.PlacementKey(key), places)]; i.room() {
-		return i, true
+		return i
 	}
-	return nil, true // another one would not be what the others find
+	return nil // another one would not be what the others find
 }

@@ -58,7 +58,7 @@ func (d *Dispatcher) startHTTP(s *service) {
 		i.fit.Store(true)
 		s.mu.Lock()
 		s.instances[i.id] = i
-		s.sort()
+		s.list(i)
 		s.mu.Unlock()
 		if i.target.health != "" {
 			d.work.Go(func() { d.attend(i) })
@@ -113,7 +113,7 @@ func (d *Dispatcher) back(i *instance) {
 	s.mu.Lock()
 	news := !i.fit.Swap(true)
 	if news {
-		s.sort()
+		s.list(i)
 	}
 	s.mu.Unlock()
 	if news {

@@ -7,7 +7,7 @@ import (
 )
 
 // counters count what is about all services.
-type counters struct{ deaths, retries, ejections, doubles atomic.Uint64 }
+type counters struct{ deaths, retries, ejections, doubles, ignored atomic.Uint64 }
 
 // Collectors returns the dispatcher's metrics, for a registry.
 func (d *Dispatcher) Collectors() []prometheus.Collector {
@@ -19,6 +19,7 @@ func (d *Dispatcher) Collectors() []prometheus.Collector {
 		count("retries_total", "Times that a call was sent again, to another instance.", d.counters.retries.Load),
 		count("ejections_total", "Times that an instance was given nothing new because its calls failed.", d.counters.ejections.Load),
 		count("doubles_total", "Reports of an instance beside those of a later start of it: two processes run under one id.", d.counters.doubles.Load),
+		count("ignored_total", "Reports of instances that get no calls, since there are too many, or their service is configured to have addresses.", d.counters.ignored.Load),
 		&fleet{d},
 	}
 }

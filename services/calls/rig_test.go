@@ -33,6 +33,7 @@ type busFake struct {
 	mu        sync.Mutex
 	parcels   []parcel
 	abandoned []contracts.Subject
+	abandons  int // calls of Abandon
 	missed    []contracts.Subject
 	cut       atomic.Bool
 	rolls     atomic.Int32
@@ -61,10 +62,11 @@ func (b *busFake) Summon(_ contracts.ServiceName, i contracts.InstanceID, _ time
 	b.parcels = append(b.parcels, parcel{i, 0, w})
 }
 
-func (b *busFake) Abandon(to contracts.Subject) {
+func (b *busFake) Abandon(all []contracts.Subject) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.abandoned = append(b.abandoned, to)
+	b.abandoned = append(b.abandoned, all...)
+	b.abandons++
 }
 
 func (b *busFake) Missed(s contracts.ServiceName, i contracts.InstanceID, e contracts.Epoch) {
@@ -115,7 +117,9 @@ func (f *tableFake) Bind(_ context.Context, _ contracts.ServiceName, k contracts
 	if has := f.has[k]; has != "" && has != gone {
 		return has, nil
 	}
-	f.has[k] = take
+	if take != "" {
+		f.has[k] = take
+	}
 	if f.answered != nil {
 		f.answered()
 	}

@@ -1,12 +1,14 @@
 package calls
 
 import (
+	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/beeline-rt/beeline/contracts"
 )
@@ -14,6 +16,10 @@ import (
 const (
 	maxServices  = 1024 // that a node takes note of
 	maxInstances = 1024 // of one service
+
+	// logBurst is how many lines are logged at once of what the instances of a service do, which is as often as they like; after that, it is one each
+	// second. All of it is counted.
+	logBurst = 100
 )
 
 // service is one service, and its instances.
@@ -25,18 +31,26 @@ type service struct {
 	rule       rule
 
 	inFlight atomic.Int32
+	placing  atomic.Int32 // keys that the table is being asked for
 	next     atomic.Uint64
 	open     atomic.Pointer[[]*instance] // those that get what is new, in the order of their ids
 	moved    atomic.Uint64               // keys that have moved
 	budget   budget
+	lines    *rate.Limiter // of the log
 
 	mu        sync.Mutex
 	instances map[contracts.InstanceID]*instance // guarded by mu; of each id the start that gets the calls
-	former    []*instance                        // guarded by mu; starts that another one has replaced, and that have calls
+	former    map[start]*instance                // guarded by mu; those that another one has replaced, and that have calls
+}
+
+// start names a start of an instance.
+type start struct {
+	id    contracts.InstanceID
+	epoch contracts.Epoch
 }
 
 func newService(d *Dispatcher, name contracts.ServiceName, cfg Service) *service {
-	s := &service{dispatcher: d, name: name, cfg: cfg, instances: map[contracts.InstanceID]*instance{}}
+	s := &service{dispatcher: d, name: name, cfg: cfg, lines: rate.NewLimiter(1, logBurst), instances: map[contracts.InstanceID]*instance{}, former: map[start]*instance{}}
 	s.rule, _ = newRule(cfg.Key) // checked by Validate
 	s.open.Store(&[]*instance{})
 	s.budget.init()
@@ -50,6 +64,33 @@ func (s *service) find(id contracts.InstanceID) *instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.instances[id]
+}
+
+// deserted tells whether it has no instance, and nothing in flight.
+func (s *service) deserted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.instances) == 0 && len(s.former) == 0 && s.inFlight.Load() == 0
+}
+
+// admits tells whether there is room for one more instance. When there are too many, those that are gone, and have nothing, make way. s.mu is held.
+func (s *service) admits() bool {
+	if len(s.instances) >= maxInstances {
+		maps.DeleteFunc(s.instances, func(_ contracts.InstanceID, i *instance) bool { return !i.fit.Load() && i.sent.Load() == 0 })
+	}
+	return len(s.instances) < maxInstances
+}
+
+// drains tells whether there is an instance that keeps its keys, and gets nothing new.
+func (s *service) drains() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.instances {
+		if i.fit.Load() && i.draining.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // absent waits for the word that nobody is there.
@@ -68,15 +109,19 @@ func (s *service) empty(id contracts.InstanceID) bool {
 	return <-w == contracts.StatusNobody
 }
 
-// sort makes the list of those that get what is new. s.mu is held.
-func (s *service) sort() {
-	open := make([]*instance, 0, len(s.instances))
-	for i := range maps.Values(s.instances) {
-		if i.fit.Load() && !i.draining.Load() {
-			open = append(open, i)
-		}
+// list puts an instance on the list of those that get what is new, in the place of the one before it under its id, or takes that off. An instance may
+// change as often as it likes, so this does not look at the others. s.mu is held.
+func (s *service) list(i *instance) {
+	open := slices.Clone(*s.open.Load())
+	at, there := slices.BinarySearchFunc(open, i.id, func(other *instance, id contracts.InstanceID) int { return cmp.Compare(other.id, id) })
+	switch wanted := i.fit.Load() && !i.draining.Load(); {
+	case wanted && there:
+		open[at] = i
+	case wanted:
+		open = slices.Insert(open, at, i)
+	case there:
+		open = slices.Delete(open, at, at+1)
 	}
-	slices.SortFunc(open, func(a, b *instance) int { return strings.Compare(string(a.id), string(b.id)) })
 	s.open.Store(&open)
 }
 
@@ -89,7 +134,7 @@ func (s *service) gone(i *instance) bool {
 	}
 	i.life.Add(1)
 	i.doom = time.Now().Add(lastWords)
-	s.sort()
+	s.list(i)
 	return true
 }
 
@@ -126,7 +171,7 @@ func (s *service) watch(now time.Time) (probe, dead, lost []*instance) {
 			probe = append(probe, i)
 		}
 	}
-	s.former = slices.DeleteFunc(s.former, func(i *instance) bool {
+	maps.DeleteFunc(s.former, func(_ start, i *instance) bool {
 		if i.lost(now) {
 			lost = append(lost, i)
 		}

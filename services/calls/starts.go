@@ -2,7 +2,6 @@ package calls
 
 import (
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/beeline-rt/beeline/contracts"
@@ -16,27 +15,29 @@ import (
 // later, as that of an instance that is gone, unless that start reports: then it lives, and answers what it has. The id falls back to it if the
 // newer one ends or dies, and it still reports.
 
-// reported takes note of what a start of an instance says of itself; at is where it gets its calls.
-func (s *service) reported(r contracts.Report, at contracts.Subject) {
-	if s.heard(r, at) {
+// reported takes note of what a start of an instance says of itself, unless it is one too many; at is where it gets its calls.
+func (s *service) reported(r contracts.Report, at contracts.Subject) (noted bool) {
+	summon, noted := s.heard(r, at)
+	if summon {
 		s.dispatcher.bus().Summon(s.name, r.Instance, time.Now().Add(lastWords), make(absent, 1)) // the one before reports, if it can
 	}
+	return noted
 }
 
 // heard takes note of a report, and returns whether a start was replaced by it that has calls.
-func (s *service) heard(r contracts.Report, at contracts.Subject) (summon bool) {
+func (s *service) heard(r contracts.Report, at contracts.Subject) (summon, noted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.instances[r.Instance]
-	if len(s.cfg.HTTP) > 0 || last == nil && len(s.instances) >= maxInstances {
-		return false
+	if len(s.cfg.HTTP) > 0 || last == nil && !s.admits() {
+		return false, false
 	}
 	i := s.started(last, r)
 	if i == nil || i != last {
 		newer := last != nil && last.fit.Load() && last.epoch > r.Epoch
 		if newer || r.Ended {
 			s.behind(last, i, r)
-			return false
+			return false, true
 		}
 		if i == nil {
 			i = &instance{service: s, id: r.Instance, epoch: r.Epoch, at: at}
@@ -45,9 +46,9 @@ func (s *service) heard(r contracts.Report, at contracts.Subject) (summon bool) 
 		s.instances[r.Instance] = i
 	}
 	if i.says(r) || i != last {
-		s.sort()
+		s.list(i)
 	}
-	return i != last && s.replaced(last, i) // after there is another one to choose
+	return i != last && s.replaced(last, i), true // after there is another one to choose
 }
 
 // started returns the start that a report is of, or nil. s.mu is held.
@@ -55,11 +56,7 @@ func (s *service) started(last *instance, r contracts.Report) *instance {
 	if last != nil && last.epoch == r.Epoch {
 		return last
 	}
-	at := slices.IndexFunc(s.former, func(i *instance) bool { return i.id == r.Instance && i.epoch == r.Epoch })
-	if at < 0 {
-		return nil
-	}
-	return s.former[at]
+	return s.former[start{r.Instance, r.Epoch}]
 }
 
 // behind takes a report of a start that gets nothing: i, if it has calls. s.mu is held.
@@ -73,7 +70,7 @@ func (s *service) behind(last, i *instance, r contracts.Report) {
 	}
 	d := s.dispatcher
 	d.counters.doubles.Add(1)
-	if !last.doubled {
+	if !last.doubled && s.lines.Allow() {
 		last.doubled = true
 		d.log.Error("two processes are one instance of a service: the one that was started later gets the calls",
 			slog.String("service", string(s.name)), slog.String("instance", string(r.Instance)), slog.Uint64("epoch", uint64(last.epoch)), slog.Uint64("older", uint64(r.Epoch)))
@@ -82,7 +79,7 @@ func (s *service) behind(last, i *instance, r contracts.Report) {
 
 // replaced takes note that an id has gone from one start to another, and returns whether the former has calls. s.mu is held.
 func (s *service) replaced(last, by *instance) bool {
-	s.former = slices.DeleteFunc(s.former, func(i *instance) bool { return i == by })
+	delete(s.former, start{by.id, by.epoch})
 	if last == nil {
 		return false
 	}
@@ -93,7 +90,7 @@ func (s *service) replaced(last, by *instance) bool {
 	if last.sent.Load() == 0 { // who adds a call now sees after that that it is not fit
 		return false
 	}
-	s.former = append(s.former, last)
+	s.former[start{last.id, last.epoch}] = last
 	return true
 }
 

@@ -10,7 +10,8 @@ import (
 )
 
 // Bind says which instance of a service has a message key. If none has, or only the one that is gone, it is given to take, for
-// as long as it is not idle for longer than idle; all edges get the same answer. It may be called again.
+// as long as it is not idle for longer than idle; all edges get the same answer. It may be called again. take may be empty: then a key that
+// nobody has is given to nobody, and so is the answer.
 //
 // The error is [ErrClosed], [ErrUnavailable] or ctx's: the key may then have been given away all the same.
 func (d *Directory) Bind(ctx context.Context, s contracts.ServiceName, k contracts.CallKey, take, gone contracts.InstanceID, idle time.Duration) (contracts.InstanceID, error) {
@@ -27,7 +28,10 @@ func (d *Directory) Bind(ctx context.Context, s contracts.ServiceName, k contrac
 	if err != nil {
 		return "", d.failed("bind", err) // and cmd may be in use
 	}
-	text, _ := cmd.Val().(string)
+	text, ok := cmd.Val().(string)
+	if ok && text == "" && take == "" {
+		return "", nil
+	}
 	has, err := contracts.ParseInstanceID(text)
 	if err != nil {
 		return "", d.failed("bind", errReply)

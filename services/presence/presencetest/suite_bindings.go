@@ -38,7 +38,10 @@ var bindingPromises = map[string]func(*world){
 				w.Errorf("taken for %s, without %q: %s has it, not %s", take, gone, got, want)
 			}
 		}
+		bind("", "", "")
 		bind("one", "", "one")
+		bind("", "", "one")
+		bind("", "one", "")
 		bind("two", "", "one")
 		bind("two", "three", "one")
 		bind("two", "one", "two")
