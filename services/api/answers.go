@@ -43,7 +43,7 @@ const (
 	entryCost   = 224
 	smallAnswer = 80
 	answerCost  = 28      // as a recipient's outcome takes
-	maxKept     = 4 << 20 // bytes of one answer: Redis does nothing else while it takes it
+	maxKept     = 2 << 20 // bytes of one answer: Redis does nothing else while it takes it
 )
 
 // cost is what an answer of so many bytes takes in Redis, in bytes.

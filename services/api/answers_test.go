@@ -257,12 +257,13 @@ func TestAnAnswerThatIsTooLargeIsNotKeptAndTheRequestNotDoneAgain(t *testing.T) 
 	if w := ask("batch", batch, named); w.Code != http.StatusOK || w.Body.Len() <= maxKept {
 		t.Fatalf("%d, %d bytes", w.Code, w.Body.Len())
 	}
+	did := len(e.did)
 	for range 2 {
 		if w := ask("batch", batch, named); w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), `"unknown"`) {
 			t.Errorf("%d %.100s", w.Code, w.Body)
 		}
 	}
-	if len(e.did) != 51 {
-		t.Errorf("%d operations were done", len(e.did))
+	if len(e.did) != did || did == 0 {
+		t.Errorf("%d operations were done, and then %d", did, len(e.did)-did)
 	}
 }

@@ -245,9 +245,10 @@ func (a *API) run(ctx context.Context, c *request, op contracts.BackendOp, items
 }
 
 // carryOutAll carries out operations in their order. Messages that follow each other go out together; anything else waits for
-// the end of what was before it.
+// the end of what was before it, and is refused once the answers have become too large.
 func (a *API) carryOutAll(ctx context.Context, c *request, items []contracts.BatchItem) []contracts.BackendAnswer {
 	answers := make([]contracts.BackendAnswer, len(items))
+	size := 0 // of them
 	var waiting []func()
 	settle := func() {
 		for _, w := range waiting {
@@ -262,12 +263,40 @@ func (a *API) carryOutAll(ctx context.Context, c *request, items []contracts.Bat
 		}
 		if items[i].Request.From == "" {
 			settle()
+			if size > maxAnswers {
+				answers[i] = failed(errTooMuch)
+				continue
+			}
+			answers[i] = a.start(ctx, c, &items[i].Request)()
+			size += sizeOf(answers[i])
+			continue
 		}
 		wait := a.start(ctx, c, &items[i].Request)
 		waiting = append(waiting, func() { answers[i] = wait() })
 	}
 	settle()
 	return answers
+}
+
+// maxAnswers is from where on a batch asks for nothing more, in bytes of what it was told: 256 requests of as much are 512 MiB.
+const maxAnswers = 2 << 20
+
+var errTooMuch = refusal(contracts.CodeTooLarge, "the answers of this batch have become too large: ask for the rest in another one")
+
+// sizeOf is about how many bytes an answer has that may have many.
+func sizeOf(answer contracts.BackendAnswer) (n int) {
+	const session = 200 // and what else there is of a client
+	switch ok := answer.OK.(type) {
+	case contracts.MembersAnswer:
+		for _, id := range ok.Members {
+			n += len(id) + len(`"",`)
+		}
+	case contracts.PresenceAnswer:
+		for _, c := range ok.Clients {
+			n += len(c.Client) + session*(1+len(c.Sessions))
+		}
+	}
+	return n
 }
 
 func statusOf(answer contracts.BackendAnswer) int {

@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -25,8 +27,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // edgeFake does as it is told, and remembers in which order.
 type edgeFake struct {
-	post    func(done func(i int, o contracts.Outcome, nodes int))
-	members []contracts.ClientID // of every group; nil: asking is a fault
+	post     func(done func(i int, o contracts.Outcome, nodes int))
+	sessions int                  // of each client
+	members  []contracts.ClientID // of every group; nil: asking is a fault
 
 	mu  sync.Mutex
 	did []string
@@ -51,7 +54,11 @@ func (e *edgeFake) Post(_ contracts.ClientID, to []contracts.Address, data []byt
 
 func (e *edgeFake) Where(_ context.Context, clients []contracts.ClientID) ([][]contracts.Entry, *contracts.Error) {
 	e.note("where %v", clients)
-	return make([][]contracts.Entry, len(clients)), nil
+	where := make([][]contracts.Entry, len(clients))
+	for i := range where {
+		where[i] = make([]contracts.Entry, e.sessions)
+	}
+	return where, nil
 }
 
 func (e *edgeFake) MembersOf(contracts.MembersQuery) ([]contracts.ClientID, bool, *contracts.Error) {
@@ -111,6 +118,24 @@ func TestAMessageWithoutAnEndIsUnknown(t *testing.T) {
 			t.Errorf("asked again, it was done again: %d", again.Code)
 		}
 	})
+}
+
+func TestABatchIsToldNoMoreThanAnEdgeCanHoldForAll(t *testing.T) {
+	t.Parallel()
+	_, ask := begin(&edgeFake{sessions: 6000})
+	w := ask("batch", `{"operations":[{"presence":{"clients":["b"]}},{"presence":{"clients":["c"]}},{"presence":{"clients":["d"]}},
+		{"send":{"from":"a","to":"b","data":1}},{"disconnect":{"client":"b"}}]}`)
+	var answer struct{ OK contracts.BatchAnswer }
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	var got []int
+	for _, r := range answer.OK.Results {
+		got = append(got, r.Status)
+	}
+	if want := []int{200, 200, 413, 200, 413}; !slices.Equal(got, want) {
+		t.Errorf("%v, not %v", got, want)
+	}
 }
 
 func TestABatchKeepsTheOrderInWhichItWasWritten(t *testing.T) {

@@ -74,6 +74,11 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.fleet.read(ctx)
+	for c := range s.cfg.Gateway.Peers {
+		if s.http.TCP.Listener != nil && len(s.cfg.Gateway.TCPPeers[c]) == 0 {
+			s.log.Warn("clients over raw TCP whose ticket is for another cluster are served here: name the gateways of that cluster with tcp-peer", slog.String("other", string(c)))
+		}
+	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	s.fleet.start(background)
