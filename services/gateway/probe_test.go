@@ -206,7 +206,7 @@ func TestInstanceThatDemandsToKnowTheClientIsAsked(t *testing.T) {
 		t := w.t
 		w.all["a0"].becomes(unready)
 		<-time.After(2 * w.g.cfg.Probe)
-		if i := w.fleet.Instances()[0]; !w.g.probes.unfit(i.Peer) || w.g.probes.of(i.Peer).broken.Load() {
+		if i := w.fleet.Instances()[0]; !w.g.probes.unfit(i.Peer) || w.g.probes.of(i.Peer).broken.Load() != nil {
 			t.Errorf("it was asked %d times, and is not known not to be ready", w.all["a0"].asked.Load())
 		}
 	})
