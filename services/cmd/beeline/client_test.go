@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
@@ -143,7 +144,7 @@ func TestTimesAreLoggedAsPeopleWriteThem(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"json", "text"} {
 		var b strings.Builder
-		logFlags{LogLevel: "info", LogFormat: format}.logger(&b, false).Info("x", "hold", 10*time.Second)
+		logFlags{LogLevel: "info", LogFormat: format}.logger(&b, false).Info("x", slog.Duration("hold", 10*time.Second))
 		if !strings.Contains(b.String(), "10s") {
 			t.Errorf("%s: %s", format, b.String())
 		}
