@@ -78,7 +78,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("call-keys must be at least %d, max-answer from 1024 to %d bytes", bindingParts, contracts.MaxMaxFrame)
 	}
 	if err := c.Default.validate(); err != nil {
-		return err
+		return fmt.Errorf("calls: %w", err)
 	}
 	for name := range c.Services {
 		if _, err := contracts.ParseServiceName(name); err != nil {

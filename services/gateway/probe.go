@@ -202,7 +202,7 @@ func (p *probes) ask(ctx context.Context, x *pulse) {
 			x.unready.Store(status == http.StatusServiceUnavailable)
 			x.answer.Store(true)
 		case ctx.Err() == nil && !isTimeout(err):
-			x.broken.Store(true)
+			x.broken.Store(&err)
 		}
 	})
 }

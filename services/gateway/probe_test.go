@@ -206,7 +206,7 @@ func TestInstanceThatDemandsToKnowTheClientIsAsked(t *testing.T) {
 		t := w.t
 		w.all["a0"].becomes(unready)
 		<-time.After(2 * w.g.cfg.Probe)
-		if i := w.fleet.Instances()[0]; !w.g.probes.unfit(i.Peer) || w.g.probes.of(i.Peer).broken.Load() {
+		if i := w.fleet.Instances()[0]; !w.g.probes.unfit(i.Peer) || w.g.probes.of(i.Peer).broken.Load() != nil {
 			t.Errorf("it was asked %d times, and is not known not to be ready", w.all["a0"].asked.Load())
 		}
 	})
@@ -232,6 +232,14 @@ func TestOnlyAddressesThatAGatewayCanUseAreAsked(t *testing.T) {
 }
 
 // One that hangs loses its lease, and that may be before it is found.
+// known is of how many instances anything is: the loop may be at work on them in this very moment.
+func (w *ward) known() int {
+	p := &w.g.probes
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.m)
+}
+
 func TestWhatIsKnownOfAnInstanceGoesWithItsLastClient(t *testing.T) {
 	t.Parallel()
 	inWard(t, 3, asShipped, func(w *ward) {
@@ -241,8 +249,8 @@ func TestWhatIsKnownOfAnInstanceGoesWithItsLastClient(t *testing.T) {
 		w.fleet.all = slices.DeleteFunc(w.fleet.all, func(i contracts.Instance) bool { return i.Node == at.node })
 		w.fleet.mu.Unlock()
 		<-time.After(time.Minute)
-		if n := lost(all); n != 0 || len(w.g.probes.m) != 3 {
-			t.Errorf("%d are cut off, %d instances are known", n, len(w.g.probes.m))
+		if n, known := lost(all), w.known(); n != 0 || known != 3 {
+			t.Errorf("%d are cut off, %d instances are known", n, known)
 		}
 		at.becomes(hung)
 		<-time.After(foundOut(w.g.cfg))
@@ -250,7 +258,7 @@ func TestWhatIsKnownOfAnInstanceGoesWithItsLastClient(t *testing.T) {
 			t.Errorf("%d of %d are cut off", n, len(all))
 		}
 		<-time.After(w.g.cfg.Probe)
-		if n := len(w.g.probes.m); n != 2 {
+		if n := w.known(); n != 2 {
 			t.Errorf("%d instances are known", n)
 		}
 	})

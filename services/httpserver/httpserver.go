@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -85,6 +86,9 @@ func New(log *slog.Logger) *Server { return &Server{log: log, done: make(chan st
 // Listen opens a listener; what says whom it is for. Port 0 picks one.
 func (p *Part) Listen(ctx context.Context, lc net.ListenConfig, what, address string) (err error) {
 	if p.Listener, err = lc.Listen(ctx, "tcp", address); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("listen for %s on %s: %w (stop what has it, or give another port)", what, address, err)
+		}
 		return fmt.Errorf("listen for %s on %s: %w", what, address, err)
 	}
 	return nil

@@ -99,7 +99,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%w: cluster: %w", ErrConfig, err)
 	}
 	if _, err := contracts.ParseNodeID(c.Node); err != nil {
-		return fmt.Errorf("%w: node: %w (give each edge a name of its own)", ErrConfig, err)
+		return fmt.Errorf("%w: node: %w (give each edge a name of its own, of a-z, 0-9 and -)", ErrConfig, err)
 	}
 	for i, p := range c.Peers {
 		if _, err := contracts.ParseClusterName(p); err != nil {

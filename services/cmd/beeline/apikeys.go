@@ -86,6 +86,9 @@ func (c *apikeyCmd) Run(p *process) error {
 	if err := node.APIKey(line).Validate(); err != nil {
 		return usagef("%w", err)
 	}
+	if err := c.unknown(); err != nil {
+		return err
+	}
 	text, err := json.Marshal(line) // JSON is YAML, and stands on one line
 	if err != nil {
 		return fmt.Errorf("make the line: %w", err)
@@ -103,5 +106,22 @@ func (c *apikeyCmd) Run(p *process) error {
 		return fmt.Errorf("write the line: %w", err)
 	}
 	fmt.Fprintln(p.stdout, key)
+	return nil
+}
+
+// unknown refuses a name that the file has: with two an edge does not start.
+func (c *apikeyCmd) unknown() error {
+	if _, err := os.Stat(c.Out); c.Out == "" || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	keys, err := readAPIKeys(c.Out)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if k.Name == c.Name {
+			return usagef("--name: %s has a key called %s already; a new one for the same backend needs a name of its own, such as %s-2", c.Out, c.Name, c.Name)
+		}
+	}
 	return nil
 }

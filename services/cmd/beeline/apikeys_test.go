@@ -100,3 +100,24 @@ func TestAFileOfKeysThatIsWrongIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAFileOfKeysGetsNoNameTwice(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys.yaml")
+	made := []string{"apikey", "--name", "shop", "--scopes", "send", "--from", "shop", "--clients", "*", "--out", file}
+	if r := call(t, "", nil, made...); r.code != exitOK {
+		t.Fatalf("%+v", r)
+	}
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(t, "", nil, made...).refused(t, "--name", file, "shop already")
+	if after, err := os.ReadFile(file); err != nil || string(after) != string(before) {
+		t.Errorf("it has %q, %v", after, err)
+	}
+	made[2] = "shop-2"
+	if r := call(t, "", nil, made...); r.code != exitOK {
+		t.Errorf("%+v", r)
+	}
+}

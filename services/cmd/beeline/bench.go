@@ -303,7 +303,7 @@ func explainBench(err error) error {
 		// As text: what the server said would otherwise be all that is printed.
 		return errors.New(err.Error() + " (give --token-key with the key that its tokens are signed with)")
 	}
-	return explainDial(err)
+	return explainDial(err, "")
 }
 
 // progressLine returns a function that tells a person how it goes, on a line that is written again and again.

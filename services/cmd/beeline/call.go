@@ -30,11 +30,11 @@ func (*callCmd) Help() string {
 // Run makes the call, and prints the answer.
 func (c *callCmd) Run(ctx context.Context, p *process) error {
 	if _, err := contracts.ParseServiceName(c.Service); err != nil {
-		return usagef("--service: %w", err)
+		return usagef("--service: %w (a service has a-z, 0-9 and -)", err)
 	}
 	if c.Key != "" {
 		if _, err := contracts.ParseCallKey(c.Key); err != nil {
-			return usagef("--key: %w", err)
+			return badName("key", err)
 		}
 	}
 	data, err := (&sendCmd{Text: c.Text, Data: c.Data}).data(p.stdin)

@@ -31,7 +31,7 @@ const answerTime = 10 * time.Second
 func (c *chatCmd) Run(ctx context.Context, p *process) error {
 	to, err := contracts.ParseClientID(c.To)
 	if err != nil {
-		return usagef("--to: %w", err)
+		return badName("to", err)
 	}
 	conn, err := c.Connect.dial(ctx, p, client.Options{OnState: reporter(p), Handler: func(m client.Message) {
 		fmt.Fprintf(p.stdout, "%s: %s\n", m.From, readable(m.Data))

@@ -138,6 +138,11 @@ func (e *usageError) Unwrap() error { return e.err }
 // usagef makes an error that ends with [exitUsage].
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
+// badName is the error of usage for a flag that names a client, a group or a key. err does not say what a name may have.
+func badName(flag string, err error) error {
+	return usagef("--%s: %w (a name has letters a-z and A-Z, digits and . _ : @ -, at most %d of them)", flag, err, contracts.MaxIDLength)
+}
+
 // explainUsage adds to an error of the command line where the right usage is described.
 func explainUsage(err error) error {
 	command := "beeline"

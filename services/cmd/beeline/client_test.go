@@ -1,8 +1,15 @@
 package main
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestAddressOfAnEdge(t *testing.T) {
@@ -35,7 +42,7 @@ func TestClientUsageIsOneLine(t *testing.T) {
 		words []string
 	}{
 		"nobody":       {[]string{"listen"}, []string{"--as", "--token"}},
-		"bad name":     {[]string{"listen", "--as", "no spaces"}, []string{"--as"}},
+		"bad name":     {[]string{"listen", "--as", "no spaces"}, []string{"--as", "a-z", "128"}},
 		"bad device":   {[]string{"listen", "--as", "bob", "--device", "x y"}, []string{"--device"}},
 		"bad URL":      {[]string{"listen", "--as", "bob", "--url", "ftp://h"}, []string{"--url", "ftp://h", "ws://"}},
 		"two tokens":   {[]string{"listen", "--token", "x", "--token-file", "y"}, []string{"--token-file"}},
@@ -108,6 +115,38 @@ func TestMessagesDoNothingToATerminal(t *testing.T) {
 	} {
 		if got := readable([]byte(data)); got != want {
 			t.Errorf("%q: %q, want %q", data, got, want)
+		}
+	}
+}
+
+func TestNoConnectionIsExplained(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err           error
+		address, says string
+	}{
+		{syscall.ECONNREFUSED, "ws://h:1", "beeline dev starts some"},
+		{x509.UnknownAuthorityError{}, "wss://h:1", "SSL_CERT_FILE"},
+		{io.EOF, "tcp://h:1", "tls://"},
+	} {
+		if got := explainDial(fmt.Errorf("connect: %w", test.err), test.address); !errors.Is(got, test.err) || !strings.Contains(got.Error(), test.says) {
+			t.Errorf("%v: %v", test.err, got)
+		}
+	}
+	for _, address := range []string{"ws://h:1", "tls://h:1"} {
+		if got := explainDial(io.EOF, address); got.Error() != "EOF" {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+}
+
+func TestTimesAreLoggedAsPeopleWriteThem(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{"json", "text"} {
+		var b strings.Builder
+		logFlags{LogLevel: "info", LogFormat: format}.logger(&b, false).Info("x", slog.Duration("hold", 10*time.Second))
+		if !strings.Contains(b.String(), "10s") {
+			t.Errorf("%s: %s", format, b.String())
 		}
 	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"syscall"
@@ -107,7 +109,7 @@ func (f connectFlags) check() error {
 			continue
 		}
 		if _, err := contracts.ParseClientID(id.value); err != nil {
-			return usagef("--%s: %w", id.flag, err)
+			return badName(id.flag, err)
 		}
 	}
 	return nil
@@ -142,7 +144,7 @@ func (f connectFlags) dial(ctx context.Context, p *process, options client.Optio
 	c, err := client.Dial(ctx, address, options)
 	done()
 	if err != nil {
-		return nil, explainDial(err)
+		return nil, explainDial(err, address)
 	}
 	if who := string(c.Ready().Client); f.As != "" && who != f.As {
 		return nil, errors.Join(usagef("--as %s: the token is for %s", f.As, who), c.Close())
@@ -150,10 +152,16 @@ func (f connectFlags) dial(ctx context.Context, p *process, options client.Optio
 	return c, nil
 }
 
-// explainDial adds what to do about the usual reason why nobody answers.
-func explainDial(err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) {
+// explainDial adds what to do about the usual reasons why there is no connection.
+func explainDial(err error, address string) error {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w (is a server running there? beeline dev starts some)", err)
+	case unknown:
+		return fmt.Errorf("%w (an authority of your own must be one of this system's; on Linux the variable SSL_CERT_FILE names a PEM file of others)", err)
+	case errors.Is(err, io.EOF) && strings.HasPrefix(address, "tcp://"):
+		return fmt.Errorf("%w (does the server take raw TCP there, and is it tls:// perhaps?)", err)
 	}
 	return err
 }
@@ -211,7 +219,7 @@ func reporter(p *process) func(client.StateChange) {
 				fmt.Fprintf(p.stderr, "not in every group, or not watching everybody: %v\n", sentence(s.Err))
 			}
 		case client.Offline:
-			fmt.Fprintf(p.stderr, "not connected: %v; next try in %v\n", sentence(s.Err), s.RetryIn.Round(100*time.Millisecond))
+			fmt.Fprintf(p.stderr, "not connected: %v; next try in %v\n", sentence(s.Err), s.RetryIn.Round(10*time.Millisecond))
 		case client.Connecting, client.Closed: // the first says nothing new, the second is the command's error
 		}
 	}

@@ -26,7 +26,7 @@ func (*devCmd) Help() string {
 	return "Two clusters, a and b, all on 127.0.0.1: each has its own NATS and Redis, two edges, a gateway and a registry. Clients name" +
 		" themselves, and nothing is kept: Ctrl-C ends everything.\n\n" +
 		"The gateways are at ports 8060 and 8061, the registries at 8070 and 8071, their metrics and health 1000 above. Edges and" +
-		" gateways take raw TCP 100 above. A port that is in use is replaced by a free one."
+		" gateways take raw TCP 100 above, edges are asked by backends 10 above. A port that is in use is replaced by a free one."
 }
 
 // Run starts the system, tells how to use it, and stops it when ctx ends or a part of it cannot go on.
@@ -97,7 +97,11 @@ Call an example service of three instances. The same key is the same instance, u
 
   %[1]s call --as alice --service echo --key k1 --url %[4]s '{"n":1}'
   %[1]s call --as alice --service echo --key k1 --url %[4]s '"crash"'
-`, d.process.program, a[0].address, b[0].address, first.address, second.address, last.address)
+
+Or be a backend, which asks over HTTP:
+
+  curl -H 'Beeline-Api-Key: %[7]s' -d '{"from":"shop","to":"bob","data":1}' %[8]s/v1/send
+`, d.process.program, a[0].address, b[0].address, first.address, second.address, last.address, devKey, first.api)
 }
 
 // of returns the parts of a cluster, the highest layer first.

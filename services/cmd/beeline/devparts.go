@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -113,6 +114,7 @@ type part struct {
 	name    string
 	address string
 	about   string
+	api     string // where backends ask; empty: nowhere
 	stop    func(context.Context) error
 
 	// Of a part that may end by itself: closed when it cannot go on, and why.
@@ -224,6 +226,7 @@ func (d *dev) startEdges(ctx context.Context, all []*cluster) error {
 func (d *dev) add(layer int, c *cluster, name string, n runningNode) {
 	d.started = append(d.started, part{
 		layer: layer, cluster: c.plan.name, name: name, address: n.URL(), about: "admin " + n.AdminURL() + tcpSuffix(n) + apiSuffix(n),
+		api:  strings.TrimPrefix(apiSuffix(n), " api "),
 		stop: n.Stop, done: n.Done(), err: n.Err,
 	})
 }

@@ -104,10 +104,13 @@ func apiSuffix(n runningNode) string {
 	return ""
 }
 
-// explainConfig makes of an error about the configuration one of usage: what is wrong is what was given.
+// explainConfig makes of an error about the configuration one of usage: what is wrong is what was given. Of a name that is taken it says what to do.
 func explainConfig(err error) error {
 	if errors.Is(err, node.ErrConfig) || errors.Is(err, presence.ErrConfig) {
 		return usagef("%w (see beeline edge --help)", err)
+	}
+	if errors.Is(err, presence.ErrNodeTaken) {
+		return fmt.Errorf("%w (stop that one, or give this edge another --node)", err)
 	}
 	return err
 }

@@ -35,12 +35,12 @@ func (c *listenCmd) Run(ctx context.Context, p *process) error {
 	}
 	for _, g := range c.Groups {
 		if _, err := contracts.ParseGroupName(g); err != nil {
-			return usagef("--group: %w", err)
+			return badName("group", err)
 		}
 	}
 	for _, id := range c.Watch {
 		if _, err := contracts.ParseClientID(id); err != nil {
-			return usagef("--watch: %w", err)
+			return badName("watch", err)
 		}
 	}
 	ctx, cancel := context.WithCancel(ctx)

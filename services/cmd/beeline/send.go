@@ -68,12 +68,12 @@ func (c *sendCmd) check() error {
 		return usagef("--to and --group: give one of them")
 	case c.Group != "":
 		if _, err := contracts.ParseGroupName(c.Group); err != nil {
-			return usagef("--group: %w", err)
+			return badName("group", err)
 		}
 		return nil
 	}
 	if _, err := contracts.ParseClientID(c.To); err != nil {
-		return usagef("--to: %w", err)
+		return badName("to", err)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ type tokenCmd struct {
 	Groups   allowed       `name:"groups" placeholder:"PATTERN" help:"Groups that it may join and publish to."`
 	Watch    allowed       `name:"watch" placeholder:"PATTERN" help:"Clients whose presence it may watch."`
 	Call     allowed       `name:"call" placeholder:"PATTERN" help:"Services that it may call."`
-	Admin    bool          `name:"admin" help:"It opens the console."`
+	Admin    bool          `name:"admin" hidden:"" help:"It opens the console."`
 	Issuer   string        `name:"issuer" placeholder:"NAME" help:"Its iss, if the server asks for one."`
 	Audience string        `name:"audience" placeholder:"NAME" help:"Its aud, if the server asks for one."`
 
@@ -62,7 +62,7 @@ func (c *tokenCmd) claims(now time.Time) (token.Claims, error) {
 		return token.Claims{}, usagef("--ttl must be at least 1s")
 	}
 	if _, err := contracts.ParseClientID(c.Client); err != nil {
-		return token.Claims{}, usagef("--client: %w", err)
+		return token.Claims{}, badName("client", err)
 	}
 	claims := token.Claims{
 		Client: c.Client, Expires: now.Add(c.TTL), Admin: c.Admin, Issuer: c.Issuer, Audience: c.Audience,
@@ -113,6 +113,9 @@ func (c *tokenCmd) makeKey(p *process) error {
 		fmt.Fprintf(p.stdout, "wrote %s: it verifies tokens, give it to the servers\n", forServers)
 	}
 	fmt.Fprintf(p.stdout, "\nbeeline edge --token-key %s:@%s …\nbeeline token --key %s:@%s --client bob\n", alg, forServers, alg, c.Out)
+	if alg == token.HS256 {
+		fmt.Fprintf(p.stdout, "\nOr, as the key of tickets:\nbeeline registry --ticket-key @%[1]s …\nbeeline gateway --ticket-key @%[1]s …\n", c.Out)
+	}
 	return nil
 }
 

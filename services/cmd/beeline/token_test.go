@@ -36,6 +36,9 @@ func TestKeyThenTokenThenLogin(t *testing.T) {
 			if r.code != exitOK || !strings.Contains(r.stdout, "beeline edge --token-key "+alg+":@"+path) {
 				t.Fatalf("%+v", r)
 			}
+			if (alg == token.HS256) != strings.Contains(r.stdout, "registry --ticket-key @"+path) {
+				t.Errorf("only a secret can sign tickets: %s", r.stdout)
+			}
 			mode(t, path, 0o600)
 			public := path
 			if alg != token.HS256 {
