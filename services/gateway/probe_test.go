@@ -231,7 +231,6 @@ func TestOnlyAddressesThatAGatewayCanUseAreAsked(t *testing.T) {
 	}
 }
 
-// One that hangs loses its lease, and that may be before it is found.
 // known is of how many instances anything is: the loop may be at work on them in this very moment.
 func (w *ward) known() int {
 	p := &w.g.probes
@@ -240,6 +239,7 @@ func (w *ward) known() int {
 	return len(p.m)
 }
 
+// One that hangs loses its lease, and that may be before it is found.
 func TestWhatIsKnownOfAnInstanceGoesWithItsLastClient(t *testing.T) {
 	t.Parallel()
 	inWard(t, 3, asShipped, func(w *ward) {
