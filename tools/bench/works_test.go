@@ -65,7 +65,7 @@ func TestTheWarmUpIsSentAndNotMeasured(t *testing.T) {
 
 func TestAStallIsChargedForAllThatItHeldUp(t *testing.T) {
 	t.Parallel()
-	const stall = 100 * time.Millisecond
+	const stall = 150 * time.Millisecond
 	f := newFake()
 	f.onSend = func(id uint64) {
 		if id == 50 { // each of three pairs in turn: 150 ms after the start
@@ -73,8 +73,8 @@ func TestAStallIsChargedForAllThatItHeldUp(t *testing.T) {
 		}
 	}
 	r := run(t, small, f)
-	// A hundred of the two hundred measured messages were due during the stall.
-	if r.Figures["latency_max_ms"] < 90 || r.Figures["late_p50_ms"] < 1 || r.Figures["latency_p99_ms"] < 60 {
+	// Three quarters of the two hundred measured messages were due during the stall.
+	if r.Figures["latency_max_ms"] < 135 || r.Figures["late_p50_ms"] < 5 || r.Figures["latency_p99_ms"] < 90 {
 		t.Errorf("the stall was forgiven: %v", r.Figures)
 	}
 }
