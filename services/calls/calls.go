@@ -191,16 +191,22 @@ func (d *Dispatcher) look(now time.Time) {
 	}
 }
 
-// dead takes note that an instance is gone: its keys move, and what it has is given up soon.
-func (d *Dispatcher) dead(i *instance, why string) {
+// dead takes note that an instance is gone: its keys move, and what it has is given up soon. It returns whether that is news.
+func (d *Dispatcher) dead(i *instance, why string) bool {
 	s := i.service
-	if s.gone(i) {
-		d.counters.deaths.Add(1)
-		if s.lines.Allow() {
-			d.log.Warn("an instance of a service is gone", slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why))
-		}
-		d.bus().Missed(s.name, i.id, i.epoch)
+	if !s.gone(i) {
+		return false
 	}
+	d.counters.deaths.Add(1)
+	if s.lines.Allow() {
+		said := []any{slog.String("service", string(s.name)), slog.String("instance", string(i.id)), slog.String("why", why)}
+		if i.target != nil {
+			said = append(said, slog.String("host", i.target.host))
+		}
+		d.log.Warn("an instance of a service is gone", said...)
+	}
+	d.bus().Missed(s.name, i.id, i.epoch)
+	return true
 }
 
 // probing waits for the word that nobody is there. An instance does not answer an empty call.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"strconv"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // target is an instance that is reached by HTTP.
 type target struct {
 	url    string
+	host   string // of that, for logs
 	health string // what is asked whether it is well; empty: nothing
 }
 
@@ -50,6 +52,9 @@ func (d *Dispatcher) startHTTP(s *service) {
 		sum := sha256.Sum256([]byte(url))
 		// Every edge gives it the same id, which can stand in Redis and in logs as an address cannot.
 		i := &instance{service: s, id: contracts.InstanceID("http-" + hex.EncodeToString(sum[:8])), target: &target{url: url}}
+		if u, err := neturl.Parse(url); err == nil { // it was checked
+			i.target.host = u.Host
+		}
 		if s.cfg.Health != "" {
 			i.target.health = healthURL(url, s.cfg.Health)
 		}
@@ -83,7 +88,7 @@ func (d *Dispatcher) attend(i *instance) {
 			bad = 0
 			d.back(i)
 		} else if bad++; bad == 2 {
-			d.lost(i)
+			d.dead(i, "it is not well")
 		}
 		if !d.pause(healthTick) {
 			return
@@ -121,19 +126,9 @@ func (d *Dispatcher) back(i *instance) {
 	}
 }
 
-// lost has a target get nothing, and returns whether that is news.
-func (d *Dispatcher) lost(i *instance) bool {
-	if !i.service.gone(i) {
-		return false
-	}
-	d.counters.deaths.Add(1)
-	d.bus().Missed(i.service.name, i.id, i.epoch)
-	return true
-}
-
 // away passes over a target that takes no connection. Where nobody asks for its health, it is tried again after a while.
 func (d *Dispatcher) away(i *instance) {
-	if d.lost(i) && i.target.health == "" {
+	if d.dead(i, "it takes no connection") && i.target.health == "" {
 		d.spawn(func() {
 			if d.pause(awayTime) {
 				d.back(i)

@@ -1,12 +1,15 @@
 package calls
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +102,21 @@ func TestAHandshakeWithoutAnAnswerEnds(t *testing.T) {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Error("the connection is still open after the call has ended")
+	}
+}
+
+func TestATargetThatIsGoneIsNamedInTheLog(t *testing.T) {
+	t.Parallel()
+	s := serveAt(t, "127.0.0.1:0", "x")
+	host := s.Listener.Addr().String()
+	r := overHTTP(t, &tableFake{has: map[contracts.CallKey]contracts.InstanceID{}}, "http://user:secret@"+host+"/rpc?token=secret")
+	var lines bytes.Buffer
+	r.log = slog.New(slog.NewTextHandler(&lines, nil))
+	s.Close()
+	if got := r.wait(contracts.Call{}); got.outcome == contracts.CallAnswered {
+		t.Fatalf("it is still there: %+v", got)
+	}
+	if text := lines.String(); !strings.Contains(text, host) || !strings.Contains(text, "takes no connection") || strings.Contains(text, "secret") {
+		t.Errorf("logged %q", text)
 	}
 }
