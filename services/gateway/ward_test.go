@@ -176,8 +176,7 @@ func inWard(t *testing.T, instances int, change func(*Config), test func(w *ward
 	inWardOver(t, nil, instances, change, test)
 }
 
-// oneWard is held by the ward that runs. With several at once, on two busy cores, the race detector of Go 1.26.8 itself crashed in one run of three
-// to ten (SIGSEGV in its stack depot, or "tsan_rtl.cpp: CHECK failed"); with one at a time in none of 17.
+// oneWard is held by the ward that runs: the more at once, the more often the race detector crashes (see race_test.go).
 var oneWard sync.Mutex
 
 // inWardOver is inWard with instances that want TLS, if secure is not nil.
