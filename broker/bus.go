@@ -89,9 +89,7 @@ func OpenBus(ctx context.Context, conn *Conn, cfg BusConfig, h Handler) (*Bus, e
 	if err := b.subscribe(contracts.ReturnWildcard(cfg.Cluster, cfg.Node), b.cameBack); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := conn.nc.FlushWithContext(ctx); err != nil {
+	if err := conn.settle(ctx); err != nil {
 		b.unsubscribe()
 		return nil, fmt.Errorf("subscribe node %s: %w", cfg.Node, err)
 	}

@@ -112,9 +112,7 @@ func OpenCalls(ctx context.Context, conn *Conn, c contracts.ClusterName, n contr
 		}
 	}
 	x.RollCall()
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := conn.nc.FlushWithContext(ctx); err != nil {
+	if err := conn.settle(ctx); err != nil {
 		x.unsubscribe()
 		return nil, fmt.Errorf("subscribe to services: %w", err)
 	}

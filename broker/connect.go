@@ -148,6 +148,20 @@ func (c *Conn) Reconnects() uint64 { return c.reconnects.Load() }
 // Slow counts how often a subscription could not keep up, so that messages were dropped.
 func (c *Conn) Slow() uint64 { return c.slow.Load() }
 
+// settle waits until the server knows what was subscribed, for dialTimeout at most.
+func (c *Conn) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return c.nc.FlushWithContext(ctx)
+}
+
+// part waits until the server knows what is not subscribed any more. Without a connection nothing comes by it anyway.
+func (c *Conn) part(ctx context.Context) {
+	if c.Connected() {
+		_ = c.settle(ctx)
+	}
+}
+
 // Close ends the connection at once. What was published before is flushed if the server takes it within a second.
 func (c *Conn) Close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

@@ -53,7 +53,6 @@ func (c *Conn) Offer(ctx context.Context, cfg OfferConfig) (*Offer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register service %s: %w", cfg.Name, err)
 	}
-	o := &Offer{c, service}
 	for endpoint, subject := range cfg.Subjects {
 		err := service.AddEndpoint(endpoint, micro.HandlerFunc(func(q micro.Request) {
 			if isInbox(q.Reply()) { // else nobody wants to know
@@ -61,17 +60,15 @@ func (c *Conn) Offer(ctx context.Context, cfg OfferConfig) (*Offer, error) {
 			}
 		}), micro.WithEndpointSubject(string(subject)), micro.WithEndpointPendingLimits(pendingRequests, pendingBytes))
 		if err != nil {
-			o.Close(ctx)
+			_ = service.Stop()
 			return nil, fmt.Errorf("subscribe %s: %w", subject, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := c.nc.FlushWithContext(ctx); err != nil {
-		o.Close(ctx)
+	if err := c.settle(ctx); err != nil {
+		_ = service.Stop()
 		return nil, fmt.Errorf("subscribe service %s: %w", cfg.Name, err)
 	}
-	return o, nil
+	return &Offer{c, service}, nil
 }
 
 // isInbox tells whether a subject is one to answer to: none of Beeline's or NATS's own. Whoever may ask could else have this node write
@@ -84,12 +81,7 @@ func (o *Offer) Close(ctx context.Context) {
 		return
 	}
 	_ = o.service.Stop() // fails without a connection only, by which nothing would come
-	if !o.conn.Connected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	_ = o.conn.nc.FlushWithContext(ctx)
+	o.conn.part(ctx)
 }
 
 // Answer answers, once, from any goroutine. The error is [ErrPayload] when the answer was not sent for its size, else there is no connection.

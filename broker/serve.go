@@ -79,9 +79,7 @@ func (i *Instance) subscribe(ctx context.Context, cluster contracts.ClusterName,
 	if err != nil {
 		return fmt.Errorf("subscribe to roll calls: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := i.conn.nc.FlushWithContext(ctx); err != nil {
+	if err := i.conn.settle(ctx); err != nil {
 		return fmt.Errorf("subscribe service %s: %w", r.Service, err)
 	}
 	return nil
@@ -120,9 +118,7 @@ func (i *Instance) Leave(ctx context.Context) error {
 		return fmt.Errorf("stop service: %w", err)
 	}
 	_ = i.summon.Unsubscribe() // who reads of its keys now finds that they are free
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	_ = i.conn.nc.FlushWithContext(ctx) // the server knows it, or there is no connection by which a call could come
+	i.conn.part(ctx)
 	return nil
 }
 
