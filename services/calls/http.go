@@ -54,9 +54,10 @@ func (d *Dispatcher) startHTTP(s *service) {
 		i := &instance{service: s, id: contracts.InstanceID("http-" + hex.EncodeToString(sum[:8])), target: &target{url: url}}
 		if u, err := neturl.Parse(url); err == nil { // it was checked
 			i.target.host = u.Host
-		}
-		if s.cfg.Health != "" {
-			i.target.health = healthURL(url, s.cfg.Health)
+			if s.cfg.Health != "" { // at the same host
+				u.Path, u.RawPath, u.RawQuery = s.cfg.Health, "", ""
+				i.target.health = u.String()
+			}
 		}
 		i.capacity.Store(int32(min(s.cfg.InFlight, contracts.MaxCapacity)))
 		i.weight.Store(1)
@@ -69,16 +70,6 @@ func (d *Dispatcher) startHTTP(s *service) {
 			d.work.Go(func() { d.attend(i) })
 		}
 	}
-}
-
-// healthURL is the address that is asked: the path at the same host.
-func healthURL(url, path string) string {
-	r, err := http.NewRequest(http.MethodGet, url, http.NoBody) //nolint:noctx // only reads the address, which was checked
-	if err != nil {
-		return ""
-	}
-	r.URL.Path, r.URL.RawPath, r.URL.RawQuery = path, "", ""
-	return r.URL.String()
 }
 
 // attend asks a target whether it is well. Two times no, and it gets nothing; a yes, and it does again.
