@@ -156,11 +156,13 @@ func (a *API) identify(h http.Header) (*caller, *contracts.Error) {
 	return a.callers[i], nil
 }
 
+var errBody = refusal(contracts.CodeTooLarge, "the body has more than 1 MiB")
+
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *contracts.Error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, contracts.MaxBackendBody))
 	if err != nil {
 		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-			return nil, refusal(contracts.CodeTooLarge, "the body has more than 1 MiB")
+			return nil, errBody
 		}
 		return nil, refusal(contracts.CodeBadRequest, "the body could not be read")
 	}
@@ -170,7 +172,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *contracts.Error)
 // answer takes a request from its body to what is written.
 func (a *API) answer(ctx context.Context, c *request, op contracts.BackendOp, body []byte, names []string) reply {
 	items, refused := decode(op, body)
-	wait, tooFast := c.take(items)
+	n := operations(items)
+	wait, tooFast := c.take(n)
 	switch {
 	case tooFast != nil:
 		r := a.render(op, failed(tooFast))
@@ -183,7 +186,7 @@ func (a *API) answer(ctx context.Context, c *request, op contracts.BackendOp, bo
 	case len(names) > 1, names[0] == "", len(names[0]) > maxIdemKey:
 		return a.render(op, failed(refusal(contracts.CodeBadRequest, contracts.IdempotencyHeader+" must be there once, with 1 to 255 bytes")))
 	}
-	return a.once(ctx, c, op, body, names[0], operations(items), func() reply { return a.run(ctx, c, op, items) })
+	return a.once(ctx, c, op, body, names[0], n, func() reply { return a.run(ctx, c, op, items) })
 }
 
 // decode reads what is asked for: one operation, or those of a batch.
@@ -206,8 +209,7 @@ func operations(items []contracts.BatchItem) int {
 }
 
 // take pays for operations from what the key may do at a time, or says how long to wait.
-func (c *caller) take(items []contracts.BatchItem) (time.Duration, *contracts.Error) {
-	n := operations(items)
+func (c *caller) take(n int) (time.Duration, *contracts.Error) {
 	if n > c.Burst {
 		return 0, refusal(contracts.CodeTooLarge, "this is more than the API key may do at once: divide it")
 	}

@@ -39,7 +39,7 @@ func (a *API) Take(ctx context.Context, op contracts.BackendOp, as map[string][]
 		}
 	}
 	if len(body) > contracts.MaxBackendBody {
-		answer(a.render(op, failed(refusal(contracts.CodeTooLarge, "the body has more than 1 MiB"))))
+		answer(a.render(op, failed(errBody)))
 		return
 	}
 	c, refused := a.admit(h)
